@@ -1,0 +1,76 @@
+# Every target makes what it needs: from a fresh clone `make book` or `make test` is enough.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+PORT   ?= 8000
+
+# The interpreter that makes .venv: the first of these that is 3.11 to 3.13, or say `make book PYTHON3=/path/to/python`
+PYTHON3 ?= python3.13 python3.12 python3.11 python3 python
+USABLE  := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+
+ENV  := $(VENV)/.ready
+NODE := node_modules/.package-lock.json
+JB   := $(VENV)/bin/jupyter-book build _build/source --path-output . --all -W -n --keep-going -q
+
+.PHONY: help env book pages serve test lint unit bench format clean
+
+help:  ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+env: $(ENV)  ## Make .venv with the package and everything that builds and tests the book
+
+book: $(ENV) $(NODE)  ## Execute the notebooks that changed and build the site (warnings are errors)
+	$(PYTHON) tools/notebooks.py run
+	$(JB)
+	@echo "The book: $(CURDIR)/_build/html/index.html    To read it in a browser: make serve"
+
+pages: $(ENV) $(NODE)  ## Build the site from the outputs of the last runs, executing nothing (for work on the text)
+	$(PYTHON) tools/notebooks.py assemble
+	$(JB)
+	@echo "The book, with the outputs of earlier runs: $(CURDIR)/_build/html/index.html"
+
+serve: $(ENV)  ## Serve the built site on http://127.0.0.1:8000 (PORT=…)
+	@test -f _build/html/index.html || { echo "There is no site yet: run 'make book' first." >&2; exit 1; }
+	@echo "The book is at http://127.0.0.1:$(PORT)/   Ctrl-C stops."
+	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+test: lint $(NODE)  ## Run everything: style, notebooks, the site's build, unit tests, the site in a real browser
+	$(PYTHON) tools/browser.py
+	$(MAKE) --no-print-directory book
+	$(PYTHON) -m pytest tests
+
+unit: $(ENV)  ## Only the tests that need neither an executed notebook nor a built site
+	$(PYTHON) -m pytest tests --ignore=tests/test_site.py
+
+lint: $(ENV)  ## Style of the package, the tests and the notebooks
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+format: $(ENV)  ## Put code and notebooks into the book's form (no outputs, stable cell ids, one bootstrap cell)
+	$(PYTHON) tools/notebooks.py clean
+	$(PYTHON) -m ruff check --fix --exit-zero -q .
+	$(PYTHON) -m ruff format .
+
+bench: $(ENV)  ## Time views and training steps on this machine
+	$(PYTHON) benchmarks/views_and_step.py
+
+clean:  ## Remove what was built and executed; .venv and node_modules stay
+	rm -rf _build .executed
+
+$(ENV): requirements.txt pyproject.toml
+	@test -x $(PYTHON) || { for p in $(PYTHON3); do \
+	  if $$p -c '$(USABLE)' 2>/dev/null; then echo "Making $(VENV) with $$p"; exec $$p -m venv $(VENV); fi; done; \
+	  echo "No Python 3.11, 3.12 or 3.13 with venv and pip found (looked for: $(PYTHON3))." >&2; \
+	  echo "Install one (Debian, Ubuntu: apt-get install python3-venv) or name it: make book PYTHON3=/path/to/python" >&2; \
+	  exit 1; }
+	$(PYTHON) -m pip install -q --upgrade pip
+	$(PYTHON) -m pip install -q -r requirements.txt -e .
+	@touch $@
+
+$(NODE): package.json package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 18 or newer (https://nodejs.org)." >&2; exit 1; }
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@

@@ -1,0 +1,97 @@
+"""Serve every script that a page needs from the site itself, so that the book works offline.
+
+MathJax, require.js and the widget manager come from node_modules (`npm ci`, or just `make book`), anywidget's front
+end from the installed Python package. Missing ones are an error: the pages never fall back to a public CDN.
+"""
+
+import shutil
+from pathlib import Path
+
+import anywidget
+from docutils import nodes
+from myst_nb.core.render import NbElementRenderer
+from sphinx.errors import ConfigError
+from sphinx.transforms import SphinxTransform
+
+# AMD modules (anywidget) and the widgets' icon fonts are looked up beside this script
+REQUIRE_CONFIG = "requirejs.config({ baseUrl: document.currentScript.src.replace(/[^/]*$/, '') });\n"
+# Badges that a notebook loads from elsewhere on Colab and GitHub, and their twins in the site
+LOCAL_IMAGES = {"https://colab.research.google.com/assets/colab-badge.svg": "/book/_static/colab-badge.svg"}
+
+
+def vendor_scripts(app, config):
+    """Copy the scripts into a static folder of their own and point MathJax and myst-nb at it."""
+    source = Path(app.srcdir)
+    modules = next((d / "node_modules" for d in (source, *source.parents) if (d / "node_modules").is_dir()), None)
+    if modules is None:
+        raise ConfigError("offline_assets: there is no node_modules folder; run `npm ci` in the repository first")
+    static = Path(app.doctreedir).parent / "vendor_static"
+    vendor = static / "vendor"
+    shutil.rmtree(static, ignore_errors=True)
+    vendor.mkdir(parents=True)
+
+    manager = modules / "@jupyter-widgets/html-manager/dist"
+    shutil.copy(modules / "requirejs/require.js", vendor)
+    shutil.copy(manager / "embed-amd.js", vendor)
+    shutil.copy(Path(anywidget.__file__).parent / "nbextension/index.js", vendor / "anywidget.js")
+    (vendor / "widgets-config.js").write_text(REQUIRE_CONFIG)
+    for folder in ("@jupyter-widgets", "@jupyter-widgets/html-manager/dist"):
+        (vendor / folder).mkdir(parents=True, exist_ok=True)
+        for font in manager.glob("*.woff2"):
+            shutil.copy(font, vendor / folder)
+    config.nb_ipywidgets_js = {
+        "vendor/require.js": {},
+        "vendor/widgets-config.js": {},
+        "vendor/embed-amd.js": {"data-jupyter-widgets-cdn": "vendor/"},
+    }
+
+    mathjax = modules / "mathjax/es5"
+    for folder in ("output/chtml/fonts", "input/tex/extensions", "a11y", "ui"):
+        shutil.copytree(mathjax / folder, vendor / "mathjax" / folder)
+    shutil.copy(mathjax / "tex-mml-chtml.js", vendor / "mathjax")
+    config.mathjax_path = "vendor/mathjax/tex-mml-chtml.js"
+
+    config.html_static_path = [*config.html_static_path, str(static)]
+
+
+def drop_repeated_scripts(app, pagename, templatename, context, doctree):
+    """Sphinx 7 writes the theme's inline scripts twice, and a second `const` of a name is a SyntaxError."""
+    seen = set()
+
+    def is_first(script):
+        body = getattr(script, "attributes", {}).get("body")
+        return not body or (body not in seen and not seen.add(body))
+
+    context["script_files"][:] = filter(is_first, context.get("script_files", []))
+
+
+class LocalImages(SphinxTransform):
+    """Show the site's own copy of a badge."""
+
+    default_priority = 100  # before Sphinx collects the images
+
+    def apply(self):
+        for image in self.document.findall(nodes.image):
+            image["uri"] = LOCAL_IMAGES.get(image["uri"], image["uri"])
+
+
+def alt_from_output(render_image):
+    """Let an output bring its own alternative text: `display(Image(png, alt="…"))`."""
+
+    def render(self, data):
+        images = render_image(self, data)
+        alt = data.output_metadata.get(data.mime_type, {}).get("alt")
+        if alt:
+            for image in images:
+                image["alt"] = alt
+        return images
+
+    return render
+
+
+def setup(app):
+    NbElementRenderer.render_image = alt_from_output(NbElementRenderer.render_image)
+    app.add_transform(LocalImages)
+    app.connect("config-inited", vendor_scripts, priority=10)
+    app.connect("html-page-context", drop_repeated_scripts, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,60 @@
+"""How much a notebook may compute. One value decides image set, size, encoder and epochs; the code stays the same.
+
+`smoke` runs in seconds and shows only that the code runs, `cpu` gives about a minute to a training on two cores and
+is what the site shows, `gpu` is CIFAR-10 with a ResNet-18 for a class hour on a free Colab T4. Chosen by the hardware,
+or by the environment variable SSLBOOK_BUDGET.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sslbook import data, encoders, views
+from sslbook.data import ImageSet
+from sslbook.views import Views
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a notebook may spend."""
+
+    name: str
+    image_set: str
+    train: int | None  # how many images, None = all
+    test: int | None
+    epochs: int
+    supervised_epochs: int
+    batch_size: int
+    make_encoder: Callable[[], nn.Module]
+    views: Views  # for methods that take two views of equal strength
+    device: str
+
+    def load(self) -> tuple[ImageSet, ImageSet]:
+        """(train, test) on the budget's device."""
+        return data.load(self.image_set, train=self.train, test=self.test, device=self.device)
+
+    def encoder(self, seed: int = 0) -> nn.Module:
+        """An untrained encoder on the budget's device; the same seed gives the same weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.make_encoder().to(self.device)
+
+
+BUDGETS = {
+    "smoke": Budget("smoke", "shapes", 512, 256, 2, 2, 128, encoders.ConvNet, views.shapes(), "cpu"),
+    "cpu": Budget("cpu", "shapes", 4096, 1024, 40, 12, 128, encoders.ConvNet, views.shapes(), "cpu"),
+    "gpu": Budget("gpu", "cifar10", None, None, 20, 10, 512, encoders.resnet18, views.cifar(), "cuda"),
+}
+
+
+def current() -> Budget:
+    """The budget that SSLBOOK_BUDGET names, else `gpu` where there is a CUDA device and `cpu` where not."""
+    name = os.environ.get("SSLBOOK_BUDGET") or ("gpu" if torch.cuda.is_available() else "cpu")
+    if name not in BUDGETS:
+        raise ValueError(f"SSLBOOK_BUDGET must be one of {', '.join(BUDGETS)}; got {name!r}")
+    return BUDGETS[name]

@@ -1,0 +1,177 @@
+"""Pictures of images, matrices and runs. Every one goes to the page with a text for those who can't see it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from sslbook.pretrain import History
+from sslbook.views import ViewParameters
+
+STYLE = {
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+}
+COLORS = ("#0b6e99", "#d1603d", "#5b8c3a", "#8b5fbf", "#c79a00", "#7a7a7a")  # apart in hue and in brightness
+
+
+class Picture:
+    """A drawn figure with its text alternative; the last line of a cell shows it."""
+
+    def __init__(self, figure: Figure, alt: str):
+        if not alt.strip():
+            raise ValueError("alt must say in words what the figure shows")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=2 * STYLE["figure.dpi"], facecolor="white")
+        self.png, self.alt = buffer.getvalue(), alt
+        self.width = int(figure.get_figwidth() * STYLE["figure.dpi"])
+        plt.close(figure)
+
+    def _repr_html_(self) -> str:
+        source = base64.b64encode(self.png).decode()
+        return (
+            f'<img class="figure" alt="{html.escape(self.alt)}" width="{self.width}" style="max-width:100%;height:auto" '
+            f'src="data:image/png;base64,{source}">'
+        )
+
+
+def image_grid(images: Tensor, titles: Sequence[str] | None = None, *, columns: int = 8, alt: str) -> Picture:
+    """Images (n, 3, H, W), uint8 or floats in [0, 1], row by row with crisp pixels."""
+    n = len(images)
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(0.98 * columns, (1.2 if titles else 1.0) * rows), squeeze=False
+        )
+        for ax in axes.flat:
+            ax.axis("off")
+        for i, (ax, image) in enumerate(zip(axes.flat, images.cpu())):
+            ax.imshow(image.permute(1, 2, 0).numpy())
+            if titles:
+                ax.set_title(titles[i], fontsize=8)
+        return Picture(figure, alt)
+
+
+def crops(image: Tensor, parameters: ViewParameters, views: Tensor, *, alt: str) -> Picture:
+    """One image (3, H, W) with the box of each of its views, and the views (n, 3, h, w) beside it."""
+    n = len(views)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = plt.subplots(1, n + 1, figsize=(1.45 * (n + 1), 1.7))
+        axes[0].imshow(image.cpu().permute(1, 2, 0).numpy())
+        axes[0].set_title("original")
+        for i, (ax, view) in enumerate(zip(axes[1:], views.cpu())):
+            color = COLORS[i % len(COLORS)]
+            top, left, height, width = parameters.box[i].tolist()
+            axes[0].add_patch(
+                plt.Rectangle((left - 0.5, top - 0.5), width, height, fill=False, color=color, linewidth=1.8)
+            )
+            ax.imshow(view.permute(1, 2, 0).numpy().clip(0, 1))
+            ax.set_title(f"view {i + 1}", color=color)
+        for ax in axes:
+            ax.set_xticks([])
+            ax.set_yticks([])
+        return Picture(figure, alt)
+
+
+def curves(histories: Mapping[str, History], columns: Sequence[str] = ("loss", "knn"), *, alt: str) -> Picture:
+    """One panel for each column of the histories, one line for each run."""
+    labels = {
+        "loss": "loss",
+        "knn": "kNN accuracy (k=200, t=0.1)",
+        "spread": "spread of the features",
+        "rankme": "RankMe",
+    }
+    with matplotlib.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(columns), figsize=(3.9 * len(columns), 2.9), squeeze=False)
+        for ax, column in zip(axes[0], columns):
+            for color, (name, history) in zip(COLORS, histories.items()):
+                rows = [row for row in history.epochs if column in row]
+                ax.plot(
+                    [row["epoch"] for row in rows], [row[column] for row in rows], color=color, label=name, marker="."
+                )
+            ax.set_xlabel("epoch")
+            ax.set_ylabel(labels.get(column, column))
+            if column == "knn":
+                ax.set_ylim(0, 1)
+        if len(histories) > 1:
+            axes[0][0].legend(frameon=False)
+        return Picture(figure, alt)
+
+
+def bars(values: Mapping[str, Mapping[str, float]], *, ylabel: str, alt: str, chance: float | None = None) -> Picture:
+    """Groups of bars: {group: {bar: value}}, every bar with its number on top."""
+    names = list(next(iter(values.values())))
+    with matplotlib.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(1.4 + 1.5 * len(values) * max(1, len(names) / 2.5), 3.0))
+        width = 0.8 / len(names)
+        for i, (color, name) in enumerate(zip(COLORS, names)):
+            x = np.arange(len(values)) + (i - (len(names) - 1) / 2) * width
+            drawn = ax.bar(x, [group[name] for group in values.values()], width * 0.94, color=color, label=name)
+            ax.bar_label(drawn, fmt="%.2f", fontsize=8)
+        if chance is not None:
+            ax.axhline(chance, color="#7a7a7a", linestyle=":", label="chance")
+        ax.set_xticks(np.arange(len(values)), list(values))
+        ax.set_ylabel(ylabel)
+        ax.set_ylim(0, 1.08)
+        ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        return Picture(figure, alt)
+
+
+def heatmap(matrix: Tensor, *, label: str, alt: str, cmap: str = "viridis", lines: Sequence[float] = ()) -> Picture:
+    """A matrix (rows, columns) with its colour bar; `lines` are drawn at these positions on both axes."""
+    with matplotlib.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(4.6, 3.8))
+        drawn = ax.imshow(matrix.cpu().float().numpy(), cmap=cmap)
+        for at in lines:
+            ax.axhline(at - 0.5, color="white", linewidth=1)
+            ax.axvline(at - 0.5, color="white", linewidth=1)
+        figure.colorbar(drawn, label=label)
+        return Picture(figure, alt)
+
+
+class Table:
+    """The growing table: one row for each encoder, one column for each question asked of it."""
+
+    def __init__(self, rows: Sequence[Mapping[str, object]], caption: str):
+        self.rows, self.caption = [dict(row) for row in rows], caption
+
+    def _cells(self) -> list[list[str]]:
+        columns = list(dict.fromkeys(column for row in self.rows for column in row))
+
+        def text(value) -> str:
+            return f"{value:.3f}" if isinstance(value, float) else "–" if value is None else str(value)
+
+        return [columns, *([text(row.get(column)) for column in columns] for row in self.rows)]
+
+    def _repr_html_(self) -> str:
+        head, *body = self._cells()
+        th = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in head)
+        trs = "".join(
+            f'<tr><th scope="row">{html.escape(row[0])}</th>'
+            + "".join(f"<td>{html.escape(c)}</td>" for c in row[1:])
+            + "</tr>"
+            for row in body
+        )
+        return (
+            f'<table class="growing-table table"><caption>{html.escape(self.caption)}</caption>'
+            f"<thead><tr>{th}</tr></thead><tbody>{trs}</tbody></table>"
+        )
+
+    def __repr__(self) -> str:
+        cells = self._cells()
+        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in cells]
+        return "\n".join([self.caption, *lines])

@@ -1,0 +1,28 @@
+"""Small networks on top of an encoder: projectors and predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+
+def mlp_head(widths: Sequence[int], *, norm: bool = True, norm_output: bool = False) -> nn.Sequential:
+    """Linear layers of the given widths, batch norm (unless `norm=False`) and ReLU after all but the last.
+
+    `norm_output` ends the head with a batch norm that has neither scale nor shift, as in SimCLR's and SimSiam's
+    projectors. A linear layer that a batch norm follows has no bias: the norm would take it away again.
+
+    >>> projector = mlp_head([512, 512, 128])
+    """
+    if len(widths) < 2:
+        raise ValueError(f"widths are the input, any hidden layers and the output, at least two; got {list(widths)}")
+    layers: list[nn.Module] = []
+    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+        last = i == len(widths) - 2
+        layers.append(nn.Linear(inputs, outputs, bias=not (norm_output if last else norm)))
+        if not last:
+            layers += [nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)] if norm else [nn.ReLU(inplace=True)]
+        elif norm_output:
+            layers.append(nn.BatchNorm1d(outputs, affine=False))
+    return nn.Sequential(*layers)

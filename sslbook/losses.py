@@ -1,0 +1,61 @@
+"""Losses as pure functions on tensors; the symbols are the papers'."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def info_nce_loss(features: Tensor, temperature: float = 0.5) -> Tensor:
+    """NT-Xent, the InfoNCE loss of SimCLR (Chen et al., 2020, equation 1).
+
+    Every row must find its partner among all other rows: minus the log of the softmax, over the 2N - 1 other rows,
+    of the cosine with the partner divided by the temperature, averaged over the 2N rows.
+
+    Args:
+        features: (2N, D) floats, `[view1; view2]`: rows i and i + N come from the same image. Normalised in here.
+        temperature: tau > 0. Small values attend to the hardest negatives only.
+
+    Returns:
+        A scalar. If all rows are alike it is ln(2N - 1), so a loss that "stops falling" near that has learnt nothing.
+
+    Raises:
+        ValueError: if there are not 2N rows, or the temperature is not positive.
+    """
+    if features.ndim != 2 or len(features) % 2 or len(features) < 2:
+        raise ValueError(f"features must be (2N, D), two views stacked as [view1; view2]; got {tuple(features.shape)}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    z = F.normalize(features, dim=1)
+    similarity = z @ z.T / temperature  # (2N, 2N)
+    similarity.fill_diagonal_(-torch.inf)  # a row is not its own negative
+    partner = torch.arange(len(z), device=z.device).roll(len(z) // 2)
+    return F.cross_entropy(similarity, partner)
+
+
+def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
+    """D(p, z) = -cos(p, z), averaged over the rows (SimSiam: Chen & He, 2021, equation 1).
+
+    Args:
+        p: (N, D) floats, the predictions. Normalised in here.
+        z: (N, D) floats, what they should have said. A gradient flows here too: the method decides to stop it.
+
+    Returns:
+        A scalar in [-1, 1]; -1 if every prediction is right, which a collapsed network also reaches.
+
+    Raises:
+        ValueError: if p and z are not two (N, D) tensors of one shape.
+    """
+    if p.ndim != 2 or p.shape != z.shape:
+        raise ValueError(f"p and z must both be (N, D), got {tuple(p.shape)} and {tuple(z.shape)}")
+    return -F.cosine_similarity(p, z, dim=1).mean()
+
+
+def byol_loss(p: Tensor, z: Tensor) -> Tensor:
+    """2 - 2 cos(p, z), averaged over the rows: the squared distance of the normalised vectors (BYOL, equation 2).
+
+    One direction only; BYOL adds the other (Grill et al., 2020, section 3.1). Arguments and errors are those of
+    `negative_cosine`; the scalar lies in [0, 4].
+    """
+    return 2 + 2 * negative_cosine(p, z)

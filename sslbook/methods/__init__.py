@@ -1,0 +1,9 @@
+"""One file for each paper."""
+
+from sslbook.methods.base import Method
+from sslbook.methods.byol import BYOL
+from sslbook.methods.moco import MoCo
+from sslbook.methods.simclr import SimCLR
+from sslbook.methods.simsiam import SimSiam
+
+__all__ = ["BYOL", "Method", "MoCo", "SimCLR", "SimSiam"]

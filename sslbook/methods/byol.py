@@ -1,0 +1,85 @@
+"""BYOL: Bootstrap Your Own Latent, a New Approach to Self-Supervised Learning (Grill et al., 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sslbook import views
+from sslbook.ema import cosine_tau, follower, update_ema
+from sslbook.encoders import features_dim
+from sslbook.heads import mlp_head
+from sslbook.losses import byol_loss
+from sslbook.methods.base import Method
+from sslbook.optim import parameter_groups
+
+
+class BYOL(Method):
+    """Predict what a slow copy of oneself says about another view of the image, without negatives (section 3.1).
+
+    The online network theta is encoder, projector g and predictor q; the target xi is the moving average of the
+    first two, and never gets a gradient.
+
+    >>> method = BYOL(resnet18(), tau=0.99)
+    >>> pretrain(method, images, epochs=200, optimizer="lars", lr=0.2, weight_decay=1.5e-6)
+
+    Args:
+        encoder: the online f.
+        dim, hidden: output and hidden width of projector and predictor; batch norm in the hidden layer only.
+        tau: base momentum of the target in [0, 1]: .97, .99 and .996 for 40, 300 and 1,000 epochs on ImageNet.
+        schedule: let tau rise to exactly 1 as half a cosine (section 3.3); False keeps it constant.
+        predictor: False compares the projections themselves, and collapses (section 5, table 5b).
+        predictor_lr: the predictor's learning rate, as a multiple of the others'.
+    """
+
+    views = staticmethod(views.byol)
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int = 256,
+        hidden: int = 4096,
+        tau: float = 0.99,
+        schedule: bool = True,
+        predictor: bool = True,
+        predictor_lr: float = 1.0,
+    ):
+        if not 0 <= tau <= 1:
+            raise ValueError(f"tau must lie in [0, 1], got {tau}")
+        super().__init__(encoder)
+        self.projector = mlp_head([features_dim(encoder), hidden, dim])
+        self.predictor = mlp_head([dim, hidden, dim]) if predictor else nn.Identity()
+        self.target = follower(self.online)
+        self.tau, self.schedule, self.predictor_lr = tau, schedule, predictor_lr
+
+    @property
+    def online(self) -> nn.Sequential:
+        """What the target follows, of the modules that this method holds as `encoder` and `projector`."""
+        return nn.Sequential(self.encoder, self.projector)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """q(z) of the online network: (n, 3, H, W) to (n, dim)."""
+        return self.predictor(self.online(images))
+
+    @torch.no_grad()
+    def project_target(self, images: Tensor) -> Tensor:
+        """z' of the target: (n, 3, H, W) to (n, dim), without a gradient, in train mode with its batch's statistics."""
+        return self.target(images)
+
+    def loss(self, views: list[Tensor]) -> Tensor:
+        """Each view predicts the other; the two directions are summed (section 3.1), so it lies in [0, 8]."""
+        x, x_ = views  # one after the other, not concatenated: each has its own batch-norm statistics
+        return byol_loss(self.predict(x), self.project_target(x_)) + byol_loss(self.predict(x_), self.project_target(x))
+
+    def update_target(self, tau: float) -> None:
+        """xi <- tau xi + (1 - tau) theta (equation 1)."""
+        update_ema(self.target, self.online, tau)
+
+    def after_step(self, progress: float) -> None:
+        self.update_target(cosine_tau(progress, self.tau) if self.schedule else self.tau)
+
+    def parameter_groups(self, weight_decay: float) -> list[dict]:
+        """As always, with the predictor in groups of its own: their rate is `lr_scale` times the others'."""
+        groups = parameter_groups(self.online, weight_decay)
+        groups += [dict(g, lr_scale=self.predictor_lr) for g in parameter_groups(self.predictor, weight_decay)]
+        return [group for group in groups if group["params"]]

@@ -1,0 +1,38 @@
+"""SimCLR: A Simple Framework for Contrastive Learning of Visual Representations (Chen et al., 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sslbook import views
+from sslbook.encoders import features_dim
+from sslbook.heads import mlp_head
+from sslbook.losses import info_nce_loss
+from sslbook.methods.base import Method
+
+
+class SimCLR(Method):
+    """Contrast two views of every image with all other images of the batch (algorithm 1).
+
+    The encoder f gives h, which is kept; the projector g gives z, which only the loss sees (section 4.2).
+
+    >>> method = SimCLR(ConvNet(), temperature=0.1)
+    >>> pretrain(method, images, epochs=30)
+    """
+
+    views = staticmethod(views.simclr)
+
+    def __init__(self, encoder: nn.Module, dim: int = 128, hidden: int | None = None, temperature: float = 0.5):
+        super().__init__(encoder)
+        width = features_dim(encoder)
+        self.projector = mlp_head([width, hidden or width, dim], norm_output=True)
+        self.temperature = temperature
+
+    def project(self, images: Tensor) -> Tensor:
+        """z = g(f(x)): (n, 3, H, W) to (n, dim)."""
+        return self.projector(self.encoder(images))
+
+    def loss(self, views: list[Tensor]) -> Tensor:
+        z = self.project(torch.cat(views))  # (2N, dim), one pass: batch norm sees both views, as in the official code
+        return info_nce_loss(z, self.temperature)

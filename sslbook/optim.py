@@ -1,0 +1,73 @@
+"""LARS, the cosine schedule with warm-up, and which parameters get no weight decay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+
+class LARS(Optimizer):
+    """SGD whose step is as long as the layer's weights allow (You et al., 2017), for large batches.
+
+    Each tensor's update (gradient + weight decay) is scaled by `trust * |weights| / |update|`. Groups with
+    `adapt=False` (biases and norms, see `parameter_groups`) get plain SGD with momentum.
+
+    `lr_in_momentum` keeps the learning rate inside the momentum buffer, as google-research/simclr does; the default,
+    as in Barlow Twins, BYOL and MoCo v3, multiplies by it last. The two differ only while the rate changes.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust: float = 0.001,
+        lr_in_momentum: bool = False,
+    ):
+        if lr < 0 or not 0 <= momentum < 1 or weight_decay < 0 or trust <= 0:
+            raise ValueError(
+                "LARS needs lr >= 0, 0 <= momentum < 1, weight_decay >= 0 and trust > 0, "
+                f"got lr={lr}, momentum={momentum}, weight_decay={weight_decay}, trust={trust}"
+            )
+        defaults = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, trust=trust, adapt=True)
+        super().__init__(params, defaults)
+        self.lr_in_momentum = lr_in_momentum
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        if closure is not None:
+            raise ValueError("LARS takes no closure: call loss.backward() first, then step()")
+        for group in self.param_groups:
+            lr = group["lr"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                update = p.grad.add(p, alpha=group["weight_decay"])
+                if group["adapt"]:
+                    weights, size = p.norm(), update.norm()
+                    ratio = group["trust"] * weights / size
+                    update = update * torch.where((weights > 0) & (size > 0), ratio, torch.ones_like(ratio))
+                buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                buffer.mul_(group["momentum"]).add_(update, alpha=lr if self.lr_in_momentum else 1.0)
+                p.sub_(buffer, alpha=1.0 if self.lr_in_momentum else lr)
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
+    """The trainable parameters in two groups: biases and norms (one axis) get neither weight decay nor adaptation."""
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay, "adapt": True},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0, "adapt": False},
+    ]
+
+
+def warmup_cosine(step: int, total: int, warmup: int = 0) -> float:
+    """Share of the base learning rate at a step: linear from 0 over `warmup` steps, then half a cosine to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))

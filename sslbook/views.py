@@ -1,0 +1,306 @@
+"""Random views of a whole batch of images: numbers first, pixels second.
+
+A view is 36 uniform numbers. `Augmentation.parameters` turns them into what happens to each image (crop box,
+flip, colour factors, blur, ...), and `apply` renders all images at once, every image with its own draw, on the
+images' device. The numbers are drawn on the CPU: the same seed gives the same views everywhere.
+
+The arithmetic is torchvision's, op for op (`resized_crop` with antialiasing, `adjust_*`, `rgb_to_grayscale`,
+`gaussian_blur`, `solarize`), but torchvision's own transforms draw one set of numbers for a whole batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+CROP_TRIES = 10  # as torchvision's RandomResizedCrop: draw a box up to ten times until one fits
+DRAWS = 2 * CROP_TRIES + 16
+GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601, as torchvision and PIL
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+
+
+@dataclass(frozen=True)
+class ViewParameters:
+    """What happens to each of n images, in this order; every field has n rows."""
+
+    box: Tensor  # (n, 4) top, left, height, width in pixels
+    flip: Tensor  # (n,) bool, left-right
+    factors: Tensor  # (n, 4) brightness, contrast, saturation (1 = unchanged), hue shift in turns (0 = unchanged)
+    order: Tensor  # (n, 4) in which order the four colour changes act
+    grey: Tensor  # (n,) bool
+    sigma: Tensor  # (n,) blur in pixels, 0 = none
+    solarize: Tensor  # (n,) bool, invert what is brighter than one half
+
+    def __getitem__(self, rows) -> ViewParameters:
+        return ViewParameters(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def to(self, device: torch.device | str) -> ViewParameters:
+        return ViewParameters(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One family of random views. Probabilities lie in [0, 1]; the defaults change nothing but the crop.
+
+    `scale` and `ratio` bound the crop's share of the image's area and its width / height. Brightness, contrast and
+    saturation factors lie in [max(0, 1 - x), 1 + x], the hue shift in [-hue, hue] turns (hue <= 0.5).
+
+    >>> view = Augmentation(size=32, scale=(0.2, 1), flip=0.5)(images, torch.Generator().manual_seed(0))
+    """
+
+    size: int
+    scale: tuple[float, float] = (1.0, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.0
+    jitter: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    grey: float = 0.0
+    blur: float = 0.0
+    sigma: tuple[float, float] = (0.1, 2.0)
+    solarize: float = 0.0
+
+    def __post_init__(self):
+        for name in ("flip", "jitter", "grey", "blur", "solarize"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a probability in [0, 1], got {getattr(self, name)}")
+        for name in ("brightness", "contrast", "saturation"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.hue <= 0.5:
+            raise ValueError(f"hue is a shift of at most half a turn, in [0, 0.5], got {self.hue}")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale is two shares of the area, 0 < low <= high <= 1, got {self.scale}")
+        if self.size < 1:
+            raise ValueError(f"size is the side of a view in pixels, at least 1, got {self.size}")
+
+    def with_strength(self, strength: float) -> Augmentation:
+        """The same family with its colour changes times `strength` (SimCLR, appendix A; 0 = no colour change)."""
+        scaled = {c: strength * getattr(self, c) for c in ("brightness", "contrast", "saturation", "hue")}
+        return replace(self, **scaled)
+
+    def sample(self, n: int, height: int, width: int, generator: torch.Generator | None = None) -> ViewParameters:
+        """Draw the parameters of n views of images of height x width pixels (on the CPU)."""
+        return self.parameters(torch.rand(n, DRAWS, generator=generator), height, width)
+
+    def parameters(self, u: Tensor, height: int, width: int) -> ViewParameters:
+        """Parameters from uniform numbers `u` (n, DRAWS) in [0, 1): no randomness in here."""
+        areas, ratios, u = u[:, :CROP_TRIES], u[:, CROP_TRIES : 2 * CROP_TRIES], u[:, 2 * CROP_TRIES :]
+        jittered = (u[:, 3] < self.jitter)[:, None]
+        strength = torch.tensor([self.brightness, self.contrast, self.saturation, self.hue])
+        neutral = torch.tensor([1.0, 1.0, 1.0, 0.0])
+        low = torch.maximum(neutral - strength, torch.tensor([0.0, 0.0, 0.0, -0.5]))
+        factors = low + (neutral + strength - low) * u[:, 4:8]
+        log_sigma = self.sigma[0] + (self.sigma[1] - self.sigma[0]) * u[:, 14]
+        return ViewParameters(
+            box=self._box(areas, ratios, u[:, 0], u[:, 1], height, width),
+            flip=u[:, 2] < self.flip,
+            factors=torch.where(jittered, factors, neutral),
+            order=u[:, 8:12].argsort(dim=1),
+            grey=u[:, 12] < self.grey,
+            sigma=torch.where(u[:, 13] < self.blur, log_sigma, torch.zeros(())),
+            solarize=u[:, 15] < self.solarize,
+        )
+
+    def _box(self, areas, ratios, u_top, u_left, height, width) -> Tensor:
+        """The first of the tried boxes that fits, else the largest central one of an allowed ratio."""
+        area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * areas)
+        low, high = (math.log(r) for r in self.ratio)
+        ratio = torch.exp(low + (high - low) * ratios)
+        w, h = torch.round(torch.sqrt(area * ratio)), torch.round(torch.sqrt(area / ratio))
+        fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+        first = fits.int().argmax(dim=1, keepdim=True)
+        found = fits.any(dim=1)
+        fallback_w = min(width, round(height * self.ratio[1]))
+        fallback_h = min(height, round(width / self.ratio[0]))
+        w = torch.where(found, w.gather(1, first)[:, 0], float(fallback_w))
+        h = torch.where(found, h.gather(1, first)[:, 0], float(fallback_h))
+        top = torch.where(found, torch.floor(u_top * (height - h + 1)), (height - h) // 2)
+        left = torch.where(found, torch.floor(u_left * (width - w + 1)), (width - w) // 2)
+        return torch.stack([top, left, h, w], dim=1)
+
+    def apply(self, images: Tensor, parameters: ViewParameters) -> Tensor:
+        """Render the views: images (n, 3, H, W), uint8 or float in [0, 1], to (n, 3, size, size) floats in [0, 1]."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must be (n, 3, height, width), got {tuple(images.shape)}")
+        if len(images) != len(parameters.flip):
+            raise ValueError(f"{len(images)} images but parameters of {len(parameters.flip)} views")
+        p = parameters.to(images.device)
+        x = images / 255 if images.dtype == torch.uint8 else images
+        x = resized_crop(x, p.box, p.flip, self.size)
+        if self.jitter:
+            x = color_jitter(x, p.factors, parameters.order)
+        if self.grey:
+            x = torch.where(_rows(p.grey), grey(x), x)
+        if self.blur:
+            x = gaussian_blur(x, p.sigma, blur_kernel_size(self.size))
+        if self.solarize:
+            x = torch.where(_rows(p.solarize) & (x >= 0.5), 1 - x, x)
+        return x
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One random view of every image."""
+        n, _, height, width = images.shape
+        return self.apply(images, self.sample(n, height, width, generator))
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.view(-1, 1, 1, 1)
+
+
+def resized_crop(images: Tensor, box: Tensor, flip: Tensor, size: int) -> Tensor:
+    """Cut each image's box (n, 4: top, left, height, width), resize it to size x size with antialiasing, flip.
+
+    A bilinear resize is a matrix per axis, so crop, resize and flip of a whole batch are two batched products.
+    """
+    top, left, height, width = box.to(images.dtype).unbind(1)
+    rows = _resize_matrix(top, height, images.shape[2], size)
+    columns = _resize_matrix(left, width, images.shape[3], size)
+    columns = torch.where(flip.view(-1, 1, 1), columns.flip(1), columns)
+    return _two_products(rows, images, columns)
+
+
+def _two_products(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
+    """rows @ image @ columns^T for each channel, with the channels folded into one product per axis."""
+    n, channels, height, width = images.shape
+    x = images.transpose(1, 2).reshape(n, height * channels, width) @ columns.transpose(1, 2)
+    x = rows @ x.view(n, height, channels * columns.shape[1])
+    return x.view(n, rows.shape[1], channels, columns.shape[1]).transpose(1, 2)
+
+
+def _resize_matrix(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
+    """(n, target, source) triangle-filter weights that read `length` pixels from `start` into `target` pixels."""
+    step = (length / target).view(-1, 1, 1)
+    pixel = torch.arange(source, device=start.device, dtype=start.dtype) + 0.5 - start.view(-1, 1, 1)  # (n, 1, source)
+    center = (torch.arange(target, device=start.device, dtype=start.dtype).view(-1, 1) + 0.5) * step  # (n, target, 1)
+    weights = (1 - (pixel - center).abs() / step.clamp(min=1)).clamp(min=0)
+    weights = weights * ((pixel > 0) & (pixel < length.view(-1, 1, 1)))  # nothing from outside the box
+    return weights / weights.sum(dim=2, keepdim=True)
+
+
+def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    """Brightness, contrast, saturation and hue (factors (n, 4)) in each image's own order (n, 4).
+
+    The order is read on the CPU, where it was drawn: images whose hue turns at the same step share their kernels.
+    """
+    order = order.cpu()
+    hue_step = (order == HUE).int().argmax(dim=1)
+    blends = order[order != HUE].view(-1, 3)  # the other three, in their order
+    out = torch.empty_like(images)
+    for step in range(4):
+        rows = (hue_step == step).nonzero()[:, 0]
+        which = blends[rows].to(images.device, non_blocking=True)
+        rows = rows.to(images.device, non_blocking=True)
+        x, f = images[rows], factors[rows].to(images.dtype)
+        for i in range(4):
+            if i == step:
+                x = adjust_hue(x, f[:, HUE])
+            else:
+                x = _blend(x, which[:, i - (i > step)], f)
+        out[rows] = x
+    return out
+
+
+def _blend(x: Tensor, which: Tensor, factors: Tensor) -> Tensor:
+    """f * image + (1 - f) * other, where other is black (brightness), the mean grey (contrast) or the grey image."""
+    f = factors.gather(1, which[:, None])
+    g = grey(x)
+    to_mean = _rows((1 - f) * (which == CONTRAST)[:, None]) * g.mean(dim=(2, 3), keepdim=True)
+    other = torch.addcmul(to_mean, _rows((1 - f) * (which == SATURATION)[:, None]), g)
+    return torch.addcmul(other, _rows(f), x).clamp_(0, 1)
+
+
+def grey(images: Tensor) -> Tensor:
+    """(n, 3, H, W) to (n, 1, H, W)."""
+    r, g, b = images.split(1, dim=1)
+    return GREY_WEIGHTS[0] * r + GREY_WEIGHTS[1] * g + GREY_WEIGHTS[2] * b
+
+
+def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn every image's hue by turns (n,), keeping value and saturation of HSV."""
+    high, low = images.amax(dim=1, keepdim=True), images.amin(dim=1, keepdim=True)
+    r, g, b = images.split(1, dim=1)
+    chroma = high - low
+    c = torch.where(chroma > 0, chroma, 1)
+    hue = torch.where(high == r, (g - b) / c, torch.where(high == g, 2 + (b - r) / c, 4 + (r - g) / c))  # in sixths
+    hue = (hue + 6 * _rows(turns)) % 6
+    # red is full up to one sixth away from 0, green around 2, blue around 4, each falling over one more sixth
+    share = torch.cat([(hue - 3).abs() - 1, 2 - (hue - 2).abs(), 2 - (hue - 4).abs()], dim=1).clamp_(0, 1)
+    return torch.addcmul(low, chroma, share)
+
+
+def blur_kernel_size(size: int) -> int:
+    """SimCLR's kernel is a tenth of the image's side, made odd (23 at 224 px, 3 at 32 px)."""
+    return size // 10 // 2 * 2 + 1
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
+    """Blur each image with its own sigma (n,), 0 = leave it; reflected borders, as a matrix per axis."""
+    sigma = sigma.to(images.dtype)
+    rows = _blur_matrix(sigma, kernel_size, images.shape[2])
+    columns = rows if images.shape[2] == images.shape[3] else _blur_matrix(sigma, kernel_size, images.shape[3])
+    return _two_products(rows, images, columns)
+
+
+def _blur_matrix(sigma: Tensor, kernel_size: int, length: int) -> Tensor:
+    """(n, length, length) Gaussian weights, what falls outside reflected back in."""
+    offset = torch.arange(kernel_size, device=sigma.device) - kernel_size // 2
+    g = torch.exp(-0.5 * (offset / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    g = g / g.sum(dim=1, keepdim=True)  # (n, kernel_size)
+    source = (torch.arange(length, device=sigma.device)[:, None] + offset).abs()
+    source = torch.where(source > length - 1, 2 * (length - 1) - source, source)  # (length, kernel_size)
+    matrix = torch.zeros(len(sigma), length, length, device=sigma.device, dtype=sigma.dtype)
+    index, weights = source.expand(len(sigma), -1, -1), g[:, None].expand(-1, length, -1)
+    return matrix.scatter_add_(2, index, weights)
+
+
+Views = Sequence[Augmentation]  # one augmentation for each view that a method asks for
+
+
+def simclr(size: int, strength: float = 1.0) -> Views:
+    """SimCLR's two views (Chen et al., 2020, appendix A); for 32 px use `cifar`."""
+    view = Augmentation(
+        size, scale=(0.08, 1), flip=0.5, jitter=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2,
+        grey=0.2, blur=0.5,
+    )  # fmt: skip
+    return [view.with_strength(strength)] * 2
+
+
+SimCLRAugmentation = simclr
+
+
+def moco_v2(size: int) -> Views:
+    """MoCo v2's two views, also SimSiam's (Chen et al., 2020, "Improved Baselines", section 3)."""
+    view = Augmentation(
+        size, scale=(0.2, 1), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1,
+        grey=0.2, blur=0.5,
+    )  # fmt: skip
+    return [view] * 2
+
+
+def byol(size: int) -> Views:
+    """BYOL's two unlike views: one always blurred, one sometimes solarised (Grill et al., 2020, appendix B)."""
+    view = Augmentation(
+        size, scale=(0.08, 1), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1,
+        grey=0.2, blur=1.0,
+    )  # fmt: skip
+    return [view, replace(view, blur=0.1, solarize=0.2)]
+
+
+def cifar(size: int = 32, strength: float = 0.5) -> Views:
+    """SimCLR's views for small images: strength 0.5 and no blur (Chen et al., 2020, appendix B.9)."""
+    return [replace(view, blur=0.0) for view in simclr(size, strength)]
+
+
+def shapes(size: int = 32) -> Views:
+    """For the embedded shapes: a full turn of hue, as hue tells two shapes apart as surely as a name tag would."""
+    view = Augmentation(
+        size, scale=(0.25, 1), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.5, grey=0.2
+    )  # fmt: skip
+    return [view] * 2

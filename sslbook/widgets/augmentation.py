@@ -1,0 +1,101 @@
+"""See what an augmentation draws for a view, and what every drawn number does to the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import anywidget
+import torch
+import traitlets
+from torch import Tensor
+
+from sslbook.views import DRAWS, Augmentation, simclr
+from sslbook.widgets._source import source
+
+COLORS = ("brightness", "contrast", "saturation", "hue")
+MOST_IMAGES, MOST_VIEWS = 24, 12
+
+
+class AugmentationExplorer(anywidget.AnyWidget):
+    """An image, several random views of it, and sliders for the augmentation.
+
+    Args:
+        images: (N, 3, H, W) uint8, the pictures to choose from, N in 1..24. They are embedded in the page as they
+            are (N * 3 * H * W bytes): a dozen of 32 px is 36 kB.
+        augmentation: the family of views that the sliders start from.
+        labels: N names of the images, for captions and screen readers.
+        seed: seeds the uniform numbers of the first views, and those of the button "New views".
+        views: how many views, in 1..12.
+
+    The first views of image i are `augmentation.apply(images[[i] * views], augmentation.parameters(u, H, W))` with
+    `u = torch.rand(views, DRAWS, generator=torch.Generator().manual_seed(seed))`. Moving a slider keeps these
+    numbers, so the views change continuously. `explorer.augmentation` is what the sliders say now (with a kernel).
+
+    Raises:
+        ValueError: images, labels or views have another shape, type or number.
+    """
+
+    _esm = source("views.js", "page.js", "augmentation.js")
+    _css = source("widgets.css")
+    pixels = traitlets.Bytes().tag(sync=True)  # (N, 3, H, W) uint8
+    shape = traitlets.List().tag(sync=True)  # [N, H, W]
+    labels = traitlets.List().tag(sync=True)
+    uniforms = traitlets.Bytes().tag(sync=True)  # (views, DRAWS) float32
+    seed = traitlets.Int(0).tag(sync=True)
+    family = traitlets.Dict().tag(sync=True)  # the augmentation's fields
+    start = traitlets.Dict().tag(sync=True)  # the sliders' first values
+    sliders = traitlets.Dict().tag(sync=True)  # and the present ones, written by the page
+
+    def __init__(
+        self,
+        images: Tensor,
+        augmentation: Augmentation,
+        labels: Sequence[str] | None = None,
+        seed: int = 0,
+        views: int = 6,
+        **kwargs,
+    ):
+        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
+            got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(
+                f"images must be a tensor (N, 3, height, width), got {got}; for one image pass image[None]"
+            )
+        if images.dtype != torch.uint8:
+            raise ValueError(
+                f"images must be uint8, got {images.dtype}; for floats in [0, 1]: (255 * images).round().byte()"
+            )
+        if not 1 <= len(images) <= MOST_IMAGES:
+            raise ValueError(f"images must hold 1 to {MOST_IMAGES} pictures, got {len(images)}; pass images[:12]")
+        if labels is not None and len(labels) != len(images):
+            raise ValueError(f"labels must name each of the {len(images)} images, got {len(labels)} names")
+        if not 1 <= views <= MOST_VIEWS:
+            raise ValueError(f"views must lie in 1..{MOST_VIEWS}, got {views}")
+        strength = 1.0
+        if not any(getattr(augmentation, c) for c in COLORS):  # give the strength slider something to multiply
+            strength = 0.0 if augmentation.jitter else 1.0
+            augmentation = replace(augmentation, **{c: getattr(simclr(1)[0], c) for c in COLORS})
+        self._family = augmentation
+        start = {name: getattr(augmentation, name) for name in ("flip", "jitter", "grey", "blur", "solarize")}
+        start |= {"scale": augmentation.scale[0], "strength": strength}
+        u = torch.rand(views, DRAWS, generator=torch.Generator().manual_seed(seed))
+        super().__init__(
+            pixels=images.cpu().contiguous().numpy().tobytes(),
+            shape=[len(images), *images.shape[2:]],
+            labels=[str(label) for label in labels] if labels is not None else [],
+            uniforms=u.numpy().tobytes(),
+            seed=seed,
+            family={k: list(v) if isinstance(v, tuple) else v for k, v in asdict(augmentation).items()},
+            start=start,
+            sliders=dict(start),
+            **kwargs,
+        )
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The augmentation that the sliders describe now; hue stops at its limit of half a turn."""
+        s = dict(self.sliders)
+        strength, low = s.pop("strength"), s.pop("scale")
+        colors = {c: strength * getattr(self._family, c) for c in COLORS}
+        colors["hue"] = min(0.5, colors["hue"])
+        return replace(self._family, scale=(low, self._family.scale[1]), **colors, **s)

@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sslbook import evaluate
+from sslbook.data import ImageSet
+from sslbook.encoders import ConvNet
+from sslbook.views import Augmentation
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "15_knn_rankme_alignunif.npz")
+
+
+def g(name):
+    array = torch.tensor(GOLDEN[name])
+    return array.double() if array.is_floating_point() else array
+
+
+@pytest.mark.parametrize("prefix, k, temperature", [("knn", None, None), ("knn_k5_T05", 5, 0.5)])
+def test_knn_equals_dino(prefix, k, temperature):
+    k, temperature = k or int(g("knn.k")), temperature or float(g("knn.T_f64"))
+    known, new = (g("knn.train_features"), g("knn.train_labels")), (g("knn.test_features"), g("knn.test_labels"))
+    scores = evaluate.knn_scores(*known, new[0], k=k, temperature=temperature)
+    assert torch.equal(scores.argmax(dim=1), g(f"{prefix}.pred"))
+    np.testing.assert_allclose(scores, g(f"{prefix}.class_scores"), rtol=1e-4)
+    top1 = evaluate.knn(*known, *new, k=k, temperature=temperature)
+    assert 100 * top1 == pytest.approx(float(g(f"{prefix}.top1_percent_f64")))
+
+
+def test_rankme_alignment_and_uniformity_equal_their_authors():
+    assert evaluate.rankme(g("rankme.X")) == pytest.approx(float(g("rankme.eps1e-7_paper_formula_f64")), rel=1e-5)
+    x, y = g("au.x").requires_grad_(), g("au.y")
+    align, uniform = evaluate.alignment(x, y), evaluate.uniformity(x)
+    assert align.item() == pytest.approx(float(g("au.align_alpha2_f64")), rel=1e-6)
+    assert evaluate.alignment(x, y, alpha=1).item() == pytest.approx(float(g("au.align_alpha1_f64")), rel=1e-6)
+    assert uniform.item() == pytest.approx(float(g("au.uniform_x_t2_f64")), rel=1e-6)
+    assert evaluate.uniformity(x, t=3).item() == pytest.approx(float(g("au.uniform_x_t3_f64")), rel=1e-6)
+    np.testing.assert_allclose(torch.autograd.grad(align, x)[0], g("au.align_grad_x"), atol=1e-6)
+    np.testing.assert_allclose(torch.autograd.grad(uniform, x)[0], g("au.uniform_grad_x"), atol=1e-6)
+
+
+def test_collapse_shows():
+    random = torch.randn(512, 64, generator=torch.Generator().manual_seed(0))
+    collapsed = torch.ones(512, 64) + 1e-6 * random
+    assert evaluate.spread(random) == pytest.approx(1, abs=0.02) and evaluate.spread(collapsed) < 1e-3
+    assert evaluate.rankme(random) > 55 and evaluate.rankme(collapsed) < 1.01
+    assert evaluate.uniformity(F.normalize(collapsed, dim=1)).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_the_frozen_encoder_does_not_move():
+    """A published 92.9 % came from an encoder that was fine-tuned while it was thought frozen."""
+    encoder = ConvNet(width=4).train()
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    images = torch.randint(0, 256, (96, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.arange(96) % 3
+    features = evaluate.embed(encoder, images, batch_size=32)
+    evaluate.linear_evaluation(features, labels, features, labels)
+    assert not features.requires_grad
+    assert encoder.training, "the mode is put back"
+    after = encoder.state_dict()
+    assert "1.1.running_mean" in after
+    for name, value in before.items():
+        assert torch.equal(value, after[name]), f"{name} moved"
+    encoder.train()(images / 255)  # the same test sees that batch norm moves where nothing is frozen
+    assert not torch.equal(before["1.1.running_mean"], encoder.state_dict()["1.1.running_mean"])
+
+
+def test_embed_does_not_depend_on_batches_or_dtype():
+    encoder = ConvNet(width=4)
+    images = torch.randint(0, 256, (10, 3, 32, 32), dtype=torch.uint8)
+    whole = evaluate.embed(encoder, images)
+    assert whole.shape == (10, 32)
+    torch.testing.assert_close(whole, evaluate.embed(encoder, images / 255, batch_size=3))
+
+
+def test_linear_evaluation_finds_what_is_linear_and_nothing_else():
+    x = torch.randn(600, 8, generator=torch.Generator().manual_seed(0))
+    linear, xor = (x[:, 3] > 0).long(), ((x[:, 0] > 0) ^ (x[:, 1] > 0)).long()
+    assert evaluate.linear_evaluation(x[:400], linear[:400], x[400:], linear[400:]) > 0.97
+    assert evaluate.linear_evaluation(x[:400], xor[:400], x[400:], xor[400:]) < 0.65
+
+
+def test_supervised_learns_from_labels():
+    pictures = torch.zeros(256, 3, 32, 32, dtype=torch.uint8)
+    labels = torch.arange(256) % 2
+    pictures[labels == 1, 0] = 200
+    train = ImageSet(images=pictures, labels=labels, classes=["dark", "red"])
+    torch.manual_seed(0)
+    encoder = ConvNet(width=4)
+    classifier = evaluate.supervised(encoder, train, epochs=4, view=Augmentation(32), batch_size=32, progress=False)
+    with torch.no_grad():
+        predicted = classifier(evaluate.embed(encoder, pictures)).argmax(dim=1)
+    assert (predicted == labels).all()
+
+
+def test_refuses_a_k_larger_than_the_training_set():
+    with pytest.raises(ValueError, match="got 200"):
+        evaluate.knn_scores(torch.randn(5, 2), torch.zeros(5, dtype=torch.long), torch.randn(2, 2))
+
+
+def test_refuses_labels_that_do_not_fit():
+    with pytest.raises(ValueError, match="5 training features but 4 labels"):
+        evaluate.knn_scores(torch.randn(5, 2), torch.zeros(4, dtype=torch.long), torch.randn(2, 2), k=2)

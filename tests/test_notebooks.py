@@ -1,0 +1,91 @@
+"""Every notebook of the book in its stored form: `make format` mends most of what fails here."""
+
+import re
+
+import pytest
+
+from tools import notebooks
+
+# Headings that a chapter on a method must have, in this order
+METHOD_HEADINGS: list[str] = []
+METHOD_FOLDERS = ("contrastive",)
+
+paths = notebooks.notebooks()
+each_notebook = pytest.mark.parametrize("path", paths, ids=[p.relative_to(notebooks.BOOK).as_posix() for p in paths])
+
+
+@each_notebook
+def test_is_stored_clean(path):
+    notebook = notebooks.load(path)
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    for cell in notebook["cells"]:
+        assert not cell.get("outputs") and cell.get("execution_count") is None, f"cell {cell['id']} has outputs"
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(ids)) == len(ids)
+    clean = notebooks.dump(notebooks.cleaned(notebook, path))
+    assert path.read_text(encoding="utf-8") == clean, "run `make format`"
+
+
+@each_notebook
+def test_badge_opens_this_notebook(path):
+    address = notebooks.repository()["url"].removeprefix("https://github.com/")
+    first = notebooks.load(path)["cells"][0]
+    assert first["cell_type"] == "markdown" and notebooks.text(first).startswith("# ")
+    link = (
+        f"(https://colab.research.google.com/github/{address}/blob/main/{path.relative_to(notebooks.ROOT).as_posix()})"
+    )
+    assert re.findall(r"\[!\[Open in Colab\]\([^)]*\)\](\([^)]*\))", notebooks.text(first)) == [link]
+
+
+@each_notebook
+def test_first_code_cell_is_the_bootstrap(path):
+    code = [c for c in notebooks.load(path)["cells"] if c["cell_type"] == "code"]
+    assert notebooks.text(code[0]) == notebooks.bootstrap()
+    assert code[0]["metadata"]["tags"] == ["hide-input"]
+    assert f'"git+{notebooks.repository()["url"]}"' in notebooks.text(code[0])
+
+
+@each_notebook
+def test_no_other_address_of_the_repository(path):
+    """A link to the book's repository elsewhere in the text would be forgotten when it moves."""
+    owner = notebooks.repository()["url"].removeprefix("https://github.com/")
+    cells = [c for c in notebooks.load(path)["cells"] if c["id"] != notebooks.BOOTSTRAP_ID]
+    assert sum(notebooks.text(c).count(owner) for c in cells) == 1  # the badge
+
+
+@pytest.mark.parametrize("path", [p for p in paths if p.parent.name in METHOD_FOLDERS], ids=lambda p: p.stem)
+def test_method_chapter_has_its_parts(path):
+    cells = [notebooks.text(c) for c in notebooks.load(path)["cells"] if c["cell_type"] == "markdown"]
+    headings = re.findall(r"^## (.+?)\s*$", "\n".join(cells), flags=re.MULTILINE)
+    assert [h for h in headings if h in METHOD_HEADINGS] == METHOD_HEADINGS
+
+
+def test_table_of_contents_names_every_page_once():
+    pages = [p.relative_to(notebooks.ROOT).with_suffix("").as_posix() for p in notebooks.BOOK.rglob("*.md")]
+    books = [p.relative_to(notebooks.ROOT).with_suffix("").as_posix() for p in paths]
+    assert sorted(notebooks.toc()) == sorted(pages + books)
+
+
+def test_cleaning_twice_changes_nothing(tmp_path):
+    """Also for a notebook as an editor leaves it: outputs, no ids, twice the same cell, no badge."""
+    code = {"cell_type": "code", "metadata": {"scrolled": True}, "source": "1 + 1", "execution_count": 3}
+    code["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "2"}]
+    cells = [{"cell_type": "markdown", "metadata": {}, "source": ["# Title\n", "\n", "Text"]}, dict(code), dict(code)]
+    path = notebooks.BOOK / "part/chapter.ipynb"
+    once = notebooks.cleaned({"cells": cells, "metadata": {}}, path)
+    assert notebooks.cleaned(once, path) == once
+    assert [c["cell_type"] for c in once["cells"]] == ["markdown", "code", "code", "code"]
+    assert "/blob/main/book/part/chapter.ipynb" in notebooks.text(once["cells"][0])
+    assert all(not c["outputs"] and not c["metadata"] for c in once["cells"][2:])
+
+
+def test_text_alone_needs_no_new_run():
+    def notebook(text, code):
+        cells = [{"cell_type": "markdown", "source": text}, {"cell_type": "code", "source": code, "metadata": {}}]
+        return {"cells": cells}
+
+    first = notebooks.key(notebook("a", "1"), b"")
+    assert first == notebooks.key(notebook("b", "1"), b"")
+    assert first != notebooks.key(notebook("a", "2"), b"")
+    assert first != notebooks.key(notebook("a", "1"), b"the package changed")

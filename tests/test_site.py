@@ -1,0 +1,163 @@
+"""The built site, read as files and opened in a real browser. `make book` builds it."""
+
+import contextlib
+import functools
+import http.server
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlparse
+
+import pytest
+from playwright.sync_api import TimeoutError, sync_playwright
+
+from tools import notebooks
+from tools.browser import HELP, find_browser
+
+HTML = notebooks.ROOT / "_build/html"
+SCREENSHOTS = notebooks.ROOT / "_build/screenshots"
+WIDTHS = {"wide": 1280, "phone": 375}
+
+paths = notebooks.notebooks()
+each_notebook = pytest.mark.parametrize("path", paths, ids=[p.relative_to(notebooks.BOOK).as_posix() for p in paths])
+each_page = pytest.mark.parametrize("page", notebooks.toc())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built():
+    if not (HTML / "index.html").is_file():
+        pytest.fail("There is no site in _build/html: run `make book` first.", pytrace=False)
+
+
+@each_notebook
+def test_site_shows_a_good_run_of_this_notebook(path):
+    """Its present code, with the present package, ran to the end; nbmake said so and left the outputs."""
+    assert notebooks.is_fresh(path, notebooks.shared_inputs()), "changed since it was executed: run `make book`"
+    for cell in notebooks.with_outputs(path)["cells"]:
+        may_fail = "raises-exception" in cell["metadata"].get("tags", ())
+        errors = [o for o in cell.get("outputs", ()) if o["output_type"] == "error"]
+        assert may_fail or not errors, f"cell {cell['id']} shows {errors[0]['ename']}"
+
+
+class Page(HTMLParser):
+    """The ids, links and pictures of one page."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.ids, self.links, self.sources, self.images = set(), [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        a = dict(attributes)
+        self.ids |= {a[k] for k in ("id", "name") if a.get(k)}
+        if tag == "a" and a.get("href"):
+            self.links.append(a["href"])
+        if tag in ("img", "script", "link", "source", "video", "iframe") and (a.get("src") or a.get("href")):
+            self.sources.append(a.get("src") or a["href"])
+        if tag == "img":
+            self.images.append(a)
+
+
+@functools.cache
+def parsed(path: Path) -> Page:
+    return Page(path)
+
+
+@each_page
+def test_internal_links_and_files_exist(page):
+    here = HTML / f"{page}.html"
+    broken = []
+    for link in parsed(here).links + parsed(here).sources:
+        if urlparse(link).scheme or link.startswith("//"):
+            continue
+        target, anchor = urldefrag(link)
+        file = (here.parent / unquote(urlparse(target).path)).resolve() if target else here
+        missing = not file.exists() or (anchor and file.suffix == ".html" and unquote(anchor) not in parsed(file).ids)
+        if missing:
+            broken.append(link)
+    assert not broken
+
+
+@each_page
+def test_every_picture_says_what_it_shows(page):
+    for image in parsed(HTML / f"{page}.html").images:
+        alt = (image.get("alt") or "").strip()
+        is_default = (
+            not alt or alt.startswith("<") or alt.startswith("Figure(") or alt.endswith((".png", ".svg", ".jpg"))
+        )
+        assert not is_default, f"no alternative text on {image.get('src', '')[:80]}: {alt!r}"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address():
+    """The site on a free port of this machine."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(HTML))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = find_browser()
+    if path is None:
+        pytest.fail(HELP, pytrace=False)
+    with sync_playwright() as p:
+        browser = p.chromium.launch(
+            executable_path=path, args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+        )
+        yield browser
+        browser.close()
+
+
+READY = """async () => {
+    await document.fonts.ready;
+    if (window.MathJax?.startup?.promise) await window.MathJax.startup.promise;
+}"""
+UNDRAWN_WIDGETS = """() => [...document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]')]
+    .filter(s => !(s.parentElement.querySelector('.widget-subarea')?.getBoundingClientRect().height > 4))
+    .map(s => s.parentElement.outerHTML.slice(0, 300))"""
+OVERFLOWING = """() => {
+    const right = e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
+    const boxed = e => e && !e.matches('main') && (getComputedStyle(e).overflowX !== 'visible' || boxed(e.parentElement));
+    return [...document.querySelectorAll('main .bd-article *, footer *')]
+        .filter(e => right(e) && !boxed(e.parentElement)).map(e => e.outerHTML.slice(0, 200));
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@each_page
+def test_page_in_a_browser(page, theme, browser, address):
+    """Offline, without an error, with formulas and widgets drawn, and no wider than a phone."""
+    requests, errors = [], []
+    with browser.new_context(
+        color_scheme=theme, reduced_motion="reduce", viewport={"width": 1280, "height": 900}
+    ) as context:
+        tab = context.new_page()
+        tab.on("request", lambda r: requests.append(r.url))
+        tab.on("console", lambda m: errors.append(f"console: {m.text}") if m.type == "error" else None)
+        tab.on("pageerror", lambda e: errors.append(f"uncaught: {e}"))
+        tab.on("requestfailed", lambda r: errors.append(f"failed: {r.url}"))
+        tab.on("response", lambda r: errors.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+        tab.goto(f"{address}/{page}.html", wait_until="load")
+        tab.evaluate(READY)
+        with contextlib.suppress(TimeoutError):
+            tab.wait_for_function(f"() => ({UNDRAWN_WIDGETS})().length === 0", timeout=10_000)
+        assert tab.evaluate(UNDRAWN_WIDGETS) == []
+        assert tab.evaluate("document.documentElement.dataset.theme") == theme
+        assert tab.locator("mjx-merror").count() == 0, "a formula that MathJax cannot read"
+        for name, width in WIDTHS.items():
+            tab.set_viewport_size({"width": width, "height": 900})
+            tab.wait_for_timeout(100)
+            SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+            shot = SCREENSHOTS / f"{page.removeprefix('book/').replace('/', '-')}-{theme}-{name}.png"
+            tab.screenshot(path=shot, full_page=True)
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width, tab.evaluate(OVERFLOWING)
+        tab.wait_for_load_state("networkidle")
+    assert not errors
+    assert [u for u in requests if not u.startswith((address, "data:", "blob:"))] == []

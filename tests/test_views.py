@@ -1,0 +1,187 @@
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from sslbook import views
+from sslbook.views import Augmentation
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "16_aug.npz")
+IMAGES = torch.tensor(GOLDEN["images"], dtype=torch.float64)
+N = len(IMAGES)
+CROP = v2.RandomResizedCrop(32, scale=(0.08, 1))
+ORDER = torch.arange(4).expand(N, 4)
+
+
+def close(ours, name):
+    np.testing.assert_allclose(ours, GOLDEN[name], rtol=0, atol=2e-6)
+
+
+def factors(column, value):
+    f = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64).repeat(N, 1)
+    f[:, column] = value
+    return f
+
+
+@pytest.mark.parametrize("column, name", [(0, "brightness"), (1, "contrast"), (2, "saturation")])
+@pytest.mark.parametrize("factor", [0.6, 1.4])
+def test_brightness_contrast_saturation_equal_torchvision(column, name, factor):
+    close(views.color_jitter(IMAGES, factors(column, factor), ORDER), f"{name}_{factor}")
+
+
+@pytest.mark.parametrize("turns", [-0.1, 0.1, 0.4])
+def test_hue_equals_torchvision(turns):
+    close(views.color_jitter(IMAGES, factors(3, turns), ORDER), f"hue_{turns}")
+
+
+def test_grey_equals_torchvision():
+    close(views.grey(IMAGES), "grayscale_1ch")
+
+
+@pytest.mark.parametrize("name", [name for name in GOLDEN if name.startswith("blur")])
+def test_blur_equals_torchvision(name):
+    kernel, sigma = name.removeprefix("blur_k").split("_s")
+    sigmas = torch.full((N,), float(sigma), dtype=torch.float64)
+    close(views.gaussian_blur(IMAGES, sigmas, int(kernel)), name)
+
+
+@pytest.mark.parametrize("name", [name for name in GOLDEN if name.startswith("rrc") and name.endswith("aa1")])
+def test_crop_equals_torchvision_with_antialiasing(name):
+    box = torch.tensor(GOLDEN["boxes_top_left_h_w"][int(name[7])]).double().expand(N, 4)
+    size = 16 if "to16" in name else 32
+    close(views.resized_crop(IMAGES, box, torch.zeros(N, dtype=torch.bool), size), name)
+
+
+@pytest.mark.parametrize("box", range(4))
+def test_enlarging_needs_no_antialiasing(box):
+    """We always antialias, as torchvision's default; without it only shrinking crops would differ."""
+    boxes = torch.tensor(GOLDEN["boxes_top_left_h_w"][box]).double().expand(N, 4)
+    close(views.resized_crop(IMAGES, boxes, torch.zeros(N, dtype=torch.bool), 32), f"rrc_box{box}_aa0")
+
+
+def test_flip_equals_torchvision():
+    whole = torch.tensor([0.0, 0.0, 32.0, 32.0]).expand(N, 4)
+    close(views.resized_crop(IMAGES, whole, torch.ones(N, dtype=torch.bool), 32), "hflip")
+
+
+def test_a_whole_random_view_equals_torchvision_s_functions_in_the_drawn_order():
+    view = replace(views.byol(24)[1], jitter=1.0, blur=0.5, solarize=0.5, hue=0.5)
+    images = torch.rand(64, 3, 40, 28, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    p = view.sample(64, 40, 28, torch.Generator().manual_seed(2))
+    ours = view.apply(images, p)
+    f = v2.functional
+    ops = [f.adjust_brightness, f.adjust_contrast, f.adjust_saturation, f.adjust_hue]
+    for i in range(64):
+        top, left, height, width = (int(v) for v in p.box[i])
+        x = f.resized_crop(images[i], top, left, height, width, [24, 24], antialias=True)
+        x = f.horizontal_flip(x) if p.flip[i] else x
+        for op in p.order[i].tolist():
+            x = ops[op](x, float(p.factors[i, op]))
+        x = f.rgb_to_grayscale(x, num_output_channels=3) if p.grey[i] else x
+        x = f.gaussian_blur(x, [3, 3], [float(p.sigma[i])] * 2) if p.sigma[i] > 0 else x
+        x = f.solarize(x, 0.5) if p.solarize[i] else x
+        if p.solarize[i]:  # a pixel within rounding of one half may fall either way
+            sure = (ours[i] - x).abs() < 0.5
+            assert sure.float().mean() > 0.999
+            torch.testing.assert_close(ours[i][sure], x[sure], rtol=0, atol=1e-3)
+        else:
+            torch.testing.assert_close(ours[i], x, rtol=0, atol=1e-3)
+
+
+def test_every_image_has_its_own_draw_and_the_same_seed_gives_the_same_views():
+    view = views.simclr(32)[0]
+    image = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    batch = image.repeat(16, 1, 1, 1)
+    first, again = (view(batch, torch.Generator().manual_seed(7)) for _ in range(2))
+    other = view(batch, torch.Generator().manual_seed(8))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.flatten(1).unique(dim=0).shape[0] == 16
+
+
+def test_an_image_s_view_does_not_depend_on_its_batch():
+    view = views.simclr(32)[0]
+    images = torch.rand(12, 3, 32, 32, dtype=torch.float64)
+    p = view.sample(12, 32, 32, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(view.apply(images, p)[3:5], view.apply(images[3:5], p[3:5]))
+
+
+def test_drawn_numbers_keep_to_their_ranges():
+    view = replace(views.byol(32)[1], blur=0.5, brightness=1.5)
+    n, height, width = 20_000, 48, 64
+    p = view.sample(n, height, width, torch.Generator().manual_seed(0))
+    top, left, h, w = p.box.unbind(1)
+    assert (p.box == p.box.round()).all() and (top >= 0).all() and (left >= 0).all()
+    assert (top + h <= height).all() and (left + w <= width).all() and (h >= 1).all() and (w >= 1).all()
+    area = h * w / (height * width)
+    assert 0.07 < area.min() < 0.12 and area.max() == 1
+    canvas = torch.zeros(3, height, width)
+    theirs = torch.tensor(
+        [v2.RandomResizedCrop.make_params(crop, [canvas])["height"] for crop in [CROP] * 4000]
+    ).float()
+    assert abs(h.mean() - theirs.mean()) < 0.5 and abs(h.std() - theirs.std()) < 0.5, "boxes as torchvision draws them"
+    jittered = (p.factors != torch.tensor([1.0, 1.0, 1.0, 0.0])).any(dim=1)
+    assert abs(jittered.float().mean() - view.jitter) < 0.02
+    drawn = p.factors[jittered]
+    assert drawn[:, 0].min() >= 0 and 2.3 < drawn[:, 0].max() <= 2.5, "brightness is cut at 0"
+    assert -0.1 <= drawn[:, 3].min() < -0.095 and 0.095 < drawn[:, 3].max() <= 0.1
+    assert torch.equal(p.order.sort(dim=1).values, torch.arange(4).expand(n, 4))
+    assert len(p.order.unique(dim=0)) == 24
+    for flags, share in ((p.flip, 0.5), (p.grey, 0.2), (p.sigma > 0, 0.5), (p.solarize, 0.2)):
+        assert abs(flags.float().mean() - share) < 0.02
+    assert p.sigma[p.sigma > 0].min() >= 0.1 and p.sigma.max() <= 2
+
+
+def test_a_box_that_never_fits_falls_back_to_the_centre():
+    view = Augmentation(16, scale=(1, 1), ratio=(0.5, 0.5))
+    p = view.sample(5, 32, 32, torch.Generator().manual_seed(0))
+    assert p.box.tolist() == [[0, 8, 32, 16]] * 5
+
+
+def test_nothing_drawn_changes_nothing():
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    unchanged = Augmentation(32, ratio=(1, 1))(images)
+    assert unchanged.dtype == torch.float32
+    torch.testing.assert_close(unchanged, images / 255, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("recipe", [views.simclr, views.moco_v2, views.byol, views.cifar, views.shapes])
+def test_recipes_render(recipe):
+    for view in recipe(32):
+        x = view(torch.randint(0, 256, (6, 3, 40, 50), dtype=torch.uint8), torch.Generator().manual_seed(0))
+        assert x.shape == (6, 3, 32, 32) and 0 <= x.min() and x.max() <= 1 and x.isfinite().all()
+
+
+def test_the_recipes_are_the_papers():
+    view = views.simclr(224)[0]
+    assert (view.scale, view.brightness, view.hue, view.blur) == ((0.08, 1), 0.8, 0.2, 0.5)
+    assert views.blur_kernel_size(224) == 23 and views.blur_kernel_size(32) == 3
+    first, second = views.byol(224)
+    assert (first.blur, first.solarize, second.blur, second.solarize) == (1.0, 0.0, 0.1, 0.2)
+    assert first.saturation == 0.2 and views.moco_v2(224)[0].saturation == 0.4
+    small = views.cifar()[0]
+    assert small.blur == 0 and (small.brightness, small.hue) == (0.4, 0.1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [dict(flip=1.5), dict(hue=0.7), dict(scale=(0.5, 0.2)), dict(brightness=-1), dict(size=0), dict(scale=(0, 1))],
+)
+def test_refuses_nonsense(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Augmentation(**{"size": 32, **wrong})
+
+
+def test_refuses_images_of_another_shape():
+    view = Augmentation(32)
+    with pytest.raises(ValueError, match=r"\(n, 3, height, width\)"):
+        view.apply(torch.zeros(2, 1, 32, 32), view.sample(2, 32, 32))
+    with pytest.raises(ValueError, match="3 images but parameters of 2"):
+        view.apply(torch.zeros(3, 3, 32, 32), view.sample(2, 32, 32))
+
+
+def test_parameters_can_be_taken_row_by_row():
+    p = views.simclr(32)[0].sample(6, 32, 32, torch.Generator().manual_seed(0))
+    assert all(len(getattr(p[1:3], f.name)) == 2 for f in fields(p))

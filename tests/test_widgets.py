@@ -1,0 +1,468 @@
+"""The widgets: their state in Python, and the shipped JavaScript in a real browser without any kernel.
+
+The browser tests mount a widget's own module with its own embedded state on a plain page, with a model that only
+stores values, as on the static site. `SSLBOOK_CHROMIUM` names the browser if it is not /usr/bin/chromium.
+"""
+
+import base64
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sslbook import views
+from sslbook.losses import info_nce_loss
+from sslbook.views import DRAWS, Augmentation
+from sslbook.widgets import AugmentationExplorer, SimilarityMatrix
+
+EVERYTHING = Augmentation(
+    32, scale=(0.1, 1), flip=0.5, jitter=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.4,
+    grey=0.3, blur=0.7, solarize=0.4,
+)  # fmt: skip
+
+
+def pictures(n=3, height=32, width=32, seed=0):
+    """Smooth colourful images with a grey one, a black pixel and a white one among them."""
+    g = torch.Generator().manual_seed(seed)
+    x = F.interpolate(torch.rand(n, 3, 5, 5, generator=g), size=(height, width), mode="bicubic")
+    x = (x + 0.1 * torch.rand(n, 3, height, width, generator=g)).clamp(0, 1)
+    x[-1] = x[-1].mean(dim=0, keepdim=True)
+    x[0, :, 0, 0], x[0, :, 1, 1] = 0, 1
+    return (255 * x).round().byte()
+
+
+def batch(n=8, dim=16, epochs=3, seed=0):
+    """Features of 2n views over some epochs: partners grow more alike."""
+    g = torch.Generator().manual_seed(seed)
+    image, noise = torch.randn(n, dim, generator=g), torch.randn(2 * n, dim, generator=g)
+    return {e: torch.cat([image, image]) * (e + 0.5) + noise for e in range(epochs)}
+
+
+def first_views(explorer, images, i, views=6, seed=0):
+    """What the explorer must show at first for image i."""
+    u = torch.rand(views, DRAWS, generator=torch.Generator().manual_seed(seed))
+    a = explorer.augmentation
+    return a.apply(images[[i] * views], a.parameters(u, *images.shape[2:]))
+
+
+# -- Python
+
+
+def test_explorer_state():
+    images = pictures(12)
+    explorer = AugmentationExplorer(images, EVERYTHING, labels=range(12), seed=3)
+    assert explorer.pixels == images.numpy().tobytes() and explorer.shape == [12, 32, 32]
+    u = torch.rand(6, DRAWS, generator=torch.Generator().manual_seed(3))
+    assert explorer.uniforms == u.numpy().tobytes()
+    assert explorer.augmentation == EVERYTHING
+    assert len(json.dumps(encoded(explorer))) < 120_000  # what a page carries for a dozen of images
+
+
+def test_explorer_reads_its_sliders_back():
+    explorer = AugmentationExplorer(pictures(), EVERYTHING)
+    explorer.sliders = {**explorer.sliders, "strength": 1.5, "scale": 0.5, "blur": 0.0}
+    a = explorer.augmentation
+    assert (a.scale, a.blur, a.hue) == ((0.5, 1), 0.0, 0.5)  # hue would be 0.6
+    assert a.brightness == pytest.approx(1.2)
+
+
+def test_explorer_of_a_crop_has_colours_to_add():
+    crop = Augmentation(32, scale=(0.2, 1))
+    explorer = AugmentationExplorer(pictures(), crop)
+    assert explorer.augmentation.jitter == 0 and explorer.augmentation.brightness == 0.8
+    assert torch.equal(first_views(explorer, pictures(), 1), crop.apply(
+        pictures()[[1] * 6], crop.parameters(torch.rand(6, DRAWS, generator=torch.Generator().manual_seed(0)), 32, 32)
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(images=pictures()[0]), r"\(N, 3, height, width\), got \(3, 32, 32\)"),
+        (dict(images=pictures().numpy()), "got ndarray"),
+        (dict(images=pictures() / 255), r"uint8, got torch.float32"),
+        (dict(images=pictures(25)), "1 to 24 pictures, got 25"),
+        (dict(labels=["cat"]), "each of the 3 images, got 1"),
+        (dict(views=0), r"views must lie in 1..12, got 0"),
+    ],
+)
+def test_explorer_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        AugmentationExplorer(**{"images": pictures(), "augmentation": EVERYTHING, **arguments})
+
+
+def test_matrix_state():
+    z = batch(32, epochs=5)
+    matrix = SimilarityMatrix(z, pictures(64), temperature=0.1, names=range(32))
+    assert matrix.size == 64 and matrix.epochs == ["0", "1", "2", "3", "4"] and matrix.epoch == 4
+    u = F.normalize(z[2], dim=1)
+    triangle = torch.frombuffer(bytearray(matrix.triangles), dtype=torch.float32).view(5, -1)[2]
+    torch.testing.assert_close(triangle, (u @ u.T)[*torch.triu_indices(64, 64, offset=1)])
+    assert len(matrix.triangles) == 5 * 4 * 2016
+    assert len(json.dumps(encoded(matrix))) < 350_000
+
+
+def test_matrix_shrinks_large_images_and_takes_floats():
+    z = batch(4, epochs=1)
+    assert SimilarityMatrix(z[0], torch.rand(8, 3, 100, 200)).tiles == [[32, 64], 8]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(features=torch.randn(15, 4)), "even number of rows in 4..128, got 15"),
+        (dict(features=torch.randn(16)), r"\(2N, D\) ordered \[view 1; view 2\], got \(16,\)"),
+        (dict(features=[torch.randn(16, 4), torch.randn(14, 4)]), "the 16 rows of the first epoch, got 14"),
+        (dict(features=torch.full((16, 4), torch.nan)), "did the training diverge"),
+        (dict(features=[torch.randn(16, 4)], epochs=[1, 2]), "each of the 1 features"),
+        (dict(epochs=[1]), "leave epochs out"),
+        (dict(images=pictures(8)), r"images must be \(16, 3, height, width\)"),
+        (dict(images=pictures(16) - 0.5), r"undo the normalisation"),
+        (dict(names=["cat"]), "each of the 8 images once, got 1"),
+        (dict(temperature=0), "temperature must lie in"),
+    ],
+)
+def test_matrix_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SimilarityMatrix(**{"features": batch(), "images": pictures(16), **arguments})
+
+
+# -- the browser
+
+MOUNT = """
+async (widgets) => {
+  const bytes = (s) => Uint8Array.from(atob(s), (c) => c.charCodeAt(0));
+  window.mounted = [];
+  for (const { esm, css, plain, binary } of widgets) {
+    const state = { ...plain };
+    // a view at an odd offset, as a message from a kernel may hold it
+    for (const [k, v] of Object.entries(binary)) {
+      const data = bytes(v), room = new Uint8Array(data.length + 3);
+      room.set(data, 3);
+      state[k] = new DataView(room.buffer, 3);
+    }
+    const listeners = {};
+    const model = {
+      get: (k) => state[k],
+      set: (k, v) => { state[k] = v; (listeners[`change:${k}`] ?? new Set()).forEach((f) => f()); },
+      on: (k, f) => (listeners[k] ??= new Set()).add(f),
+      off: (k, f) => listeners[k].delete(f),
+      save_changes() {},
+    };
+    const style = document.createElement("style");
+    style.textContent = css;
+    document.head.append(style);
+    const el = document.createElement("div");
+    document.body.append(el);
+    const module = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
+    const cleanup = await module.default.render({ model, el });
+    window.mounted.push({ module, model, el, cleanup, listeners });
+  }
+}
+"""
+
+
+def encoded(widget):
+    """A widget's embedded state, as a static page holds it."""
+    state = {k: v for k, v in widget.get_state().items() if k not in ("layout", "_esm", "_css")}
+    binary = {k: base64.b64encode(v).decode() for k, v in state.items() if isinstance(v, bytes)}
+    plain = {k: v for k, v in state.items() if k not in binary}
+    return {"esm": widget._esm, "css": widget._css, "plain": plain, "binary": binary}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    path = os.environ.get("SSLBOOK_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_api.sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except sync_api.Error as error:
+            pytest.skip(f"no browser: set SSLBOOK_CHROMIUM or run `playwright install chromium` ({error})")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def mount(chromium):
+    """mount(*widgets, **context options) -> page; no request, no error may happen on it."""
+    pages = []
+
+    def mount(*widgets, theme="light", **options):
+        options = {"viewport": {"width": 1000, "height": 900}} | options
+        page = chromium.new_page(**options)
+        page.troubles = []
+        page.on("pageerror", lambda e: page.troubles.append(f"error: {e}"))
+        ours = "willReadFrequently"  # Chromium's advice on the tests' own reading of canvases
+        page.on(
+            "console",
+            lambda m: m.type in ("error", "warning") and ours not in m.text and page.troubles.append(f"console: {m.text}"),
+        )
+        page.on("request", lambda r: r.url.startswith(("blob:", "data:")) or page.troubles.append(f"request: {r.url}"))
+        page.set_content(
+            f'<!doctype html><html lang="en" data-theme="{theme}"><meta name="viewport" content="width=device-width">'
+            '<style>body { margin: 12px } [data-theme="dark"] body { background: #121212 }</style></html>'
+        )
+        page.evaluate(MOUNT, [encoded(w) for w in widgets])
+        page.evaluate("() => new Promise((r) => setTimeout(r, 100))")  # pictures decoded, sizes observed
+        pages.append(page)
+        return page
+
+    yield mount
+    for page in pages:
+        assert page.troubles == []
+        page.close()
+
+
+FRAME = "() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))"
+PURE = """
+({ u, family, pixels, height, width }) => {
+  const { parameters, apply, steps } = window.mounted[0].module;
+  const image = { data: Float32Array.from(pixels, (x) => x / 255), height, width };
+  return u.map((row) => {
+    const p = parameters(Float32Array.from(row), family, height, width);
+    const x = apply(image, p, family).data, last = steps(image, p, family).at(-1).image.data;
+    return { p, x: [...x], apart: x.reduce((m, v, i) => Math.max(m, Math.abs(v - last[i])), 0) };
+  });
+}
+"""
+CANVASES = """
+(selector) => [...document.querySelectorAll(selector)].map((c) => {
+  const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+  return { height: c.height, width: c.width, data: [...data] };
+})
+"""
+
+
+def canvases(page, selector):
+    """(n, 3, H, W) uint8: what canvases of one size hold."""
+    drawn = page.evaluate(CANVASES, selector)
+    x = torch.tensor([c["data"] for c in drawn], dtype=torch.uint8)
+    return x.view(len(drawn), drawn[0]["height"], drawn[0]["width"], 4)[..., :3].permute(0, 3, 1, 2)
+
+
+def assert_shown(page, expected):
+    """Native pixels of the views equal Python's within rounding to 1/255."""
+    got = canvases(page, ".sslw-view canvas")
+    assert got.shape == expected.shape
+    assert (got / 255 - expected).abs().max() < (0.5 + 0.01) / 255
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "augmentation"),
+    [
+        (32, 32, EVERYTHING),
+        (48, 64, EVERYTHING),
+        (40, 30, replace(EVERYTHING, size=64, jitter=1.0, grey=0.0, blur=1.0, sigma=(0.5, 3.0))),
+        (20, 90, replace(EVERYTHING, size=24, scale=(0.9, 1.0), blur=1.0)),  # the fallback box
+        (32, 32, views.byol(32)[1]),
+        (96, 96, views.simclr(224)[0]),
+    ],
+    ids=["32", "48x64", "enlarge", "fallback", "byol", "224"],
+)
+def test_javascript_equals_python(mount, height, width, augmentation):
+    n = 3 if augmentation.size > 64 else 60
+    image = pictures(1, height, width, seed=n)[0]
+    u = torch.rand(n, DRAWS, generator=torch.Generator().manual_seed(height))
+    p = augmentation.parameters(u, height, width)
+    expected = augmentation.apply(image.expand(n, -1, -1, -1), p)
+    explorer = AugmentationExplorer(image[None], augmentation)
+    got = mount(explorer).evaluate(
+        PURE,
+        dict(u=u.tolist(), family=explorer.family, pixels=image.flatten().tolist(), height=height, width=width),
+    )
+    for k, view in enumerate(got):
+        assert view["p"]["box"] == p.box[k].tolist()
+        assert view["p"]["order"] == p.order[k].tolist()
+        assert [view["p"][b] for b in ("flip", "grey", "solarize")] == [bool(x[k]) for x in (p.flip, p.grey, p.solarize)]
+        torch.testing.assert_close(torch.tensor(view["p"]["factors"], dtype=torch.float32), p.factors[k], rtol=0, atol=1e-7)
+        assert view["p"]["sigma"] == pytest.approx(p.sigma[k].item(), abs=1e-6)
+        x = torch.tensor(view["x"]).view(3, augmentation.size, augmentation.size)
+        assert (x - expected[k]).abs().max() < 2e-5
+        assert view["apart"] < 1e-6  # the film's last picture is the view
+    if n == 60 and augmentation.jitter == 1:
+        assert len({tuple(order) for order in p.order.tolist()}) == 24  # every order of the four
+
+
+def test_explorer_draws_first_views_and_follows_sliders(mount):
+    images = pictures(3, 48, 64)
+    explorer = AugmentationExplorer(images, EVERYTHING, labels=["a", "b", "c"], seed=5)
+    page = mount(explorer)
+    assert_shown(page, first_views(explorer, images, 0, seed=5))
+    box = page.locator(".sslw-box.sslw-on .sslw-edge").evaluate("e => ['y', 'x', 'height', 'width'].map((k) => +e.getAttribute(k))")
+    u = torch.rand(6, DRAWS, generator=torch.Generator().manual_seed(5))
+    assert box == EVERYTHING.parameters(u, 48, 64).box[0].tolist()
+
+    page.get_by_role("radio", name="b", exact=True).check(force=True)
+    assert_shown(page, first_views(explorer, images, 1, seed=5))
+    moves = [("Smallest crop", "scale", 0.6), ("Colour strength", "strength", 1.8), ("solarised", "solarize", 1.0)]
+    moves += [("blurred", "blur", 1.0), ("made grey", "grey", 0.0), ("mirrored", "flip", 0.0), ("recoloured", "jitter", 1)]
+    for label, name, value in moves:
+        page.get_by_label(label).fill(str(value))
+        page.evaluate(FRAME)
+        explorer.sliders = {**explorer.sliders, name: value}
+        assert_shown(page, first_views(explorer, images, 1, seed=5))
+    assert page.evaluate("window.mounted[0].model.get('sliders')") == pytest.approx(explorer.sliders)
+
+    # reset: the sliders and numbers of the start, still image b
+    before = canvases(page, ".sslw-view canvas")
+    page.get_by_role("button", name="New views").click()
+    new = canvases(page, ".sslw-view canvas")
+    assert not torch.equal(new, before)
+    page.get_by_role("button", name="Reset").click()
+    page.evaluate(FRAME)
+    explorer.sliders = explorer.start
+    assert_shown(page, first_views(explorer, images, 1, seed=5))
+
+
+def test_new_views_are_the_same_for_everyone(mount):
+    explorers = [AugmentationExplorer(pictures(1), EVERYTHING, seed=s) for s in (0, 0, 1)]
+    page = mount(*explorers)
+    for button in page.get_by_role("button", name="New views").all():
+        button.click()
+        button.click()
+    a, b, c = canvases(page, ".sslw-view canvas").split(6)
+    assert torch.equal(a, b) and not torch.equal(a, c)
+    u = torch.tensor(page.evaluate("[...window.mounted[0].module.uniforms(20000, 7)]"))
+    assert 0 <= u.min() and u.max() < 1 and abs(u.mean() - 0.5) < 0.01 and abs(u.var() - 1 / 12) < 0.003
+
+
+def test_explorer_by_keyboard(mount):
+    page = mount(AugmentationExplorer(pictures(), EVERYTHING))
+    page.get_by_role("radio", name="View 1").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".sslw-making h4").inner_text() == "How view 3 was made"
+    assert page.locator("[aria-live]").inner_text().startswith("View 3: crop")
+    assert "sslw-on" in page.locator(".sslw-box").last.get_attribute("class")  # its frame lies on top
+    last = canvases(page, ".sslw-film canvas")[-1:]
+    assert torch.equal(last, canvases(page, ".sslw-view canvas")[2:3])
+
+
+READ = "k => Object.fromEntries([...document.querySelectorAll('dl div')].map(d => [d.firstChild.textContent, parseFloat(d.querySelector('b').textContent.replace('\\u2212', '-'))]))"  # noqa: E501
+NAMES = ("InfoNCE loss", "Loss of guessing", "Partners\u2019 cosine", "Partner found")
+
+
+def expected_readouts(z, temperature):
+    u = F.normalize(z, dim=1)
+    cosine, n = u @ u.T, len(z) // 2
+    partner = (torch.arange(2 * n) + n) % (2 * n)
+    others = cosine.masked_fill(torch.eye(2 * n, dtype=torch.bool), -torch.inf)
+    loss = F.cross_entropy(others / temperature, partner)
+    torch.testing.assert_close(loss, info_nce_loss(z, temperature))
+    found = (others.argmax(dim=1) == partner).float().mean()
+    return dict(zip(NAMES, (loss, torch.tensor(2 * n - 1.0).log(), cosine[range(2 * n), partner].mean(), 100 * found)))
+
+
+def test_matrix_measures_equal_torch(mount):
+    z = batch(32, epochs=3)
+    page = mount(SimilarityMatrix(z, pictures(64)))
+    last = None
+    for e in z:
+        for t in (0.02, 0.07, 0.5, 2.0):
+            page.evaluate("([e, t]) => { const { model } = window.mounted[0]; model.set('epoch', e); model.set('temperature', t) }", [e, t])  # noqa: E501
+            page.evaluate(FRAME)
+            got, expected = page.evaluate(READ), expected_readouts(z[e], t)
+            for name in NAMES:
+                tolerance = 0.51 if name == "Partner found" else 0.00051
+                assert got[name] == pytest.approx(expected[name].item(), abs=tolerance), (name, e, t)
+            heat = page.locator(".sslw-heat").evaluate("c => c.toDataURL()")
+            assert t > 0.02 or heat != last  # another epoch, other colours
+            last = heat
+
+
+def test_matrix_sliders_and_switch(mount):
+    z = batch(8)
+    page = mount(SimilarityMatrix(z, pictures(16), names="abcdefgh"))
+    heat = page.locator(".sslw-heat")
+    picture = heat.evaluate("c => c.toDataURL()")
+    page.get_by_label("Epoch").fill("0")
+    page.evaluate(FRAME)
+    assert page.evaluate(READ)["InfoNCE loss"] == pytest.approx(info_nce_loss(z[0], 0.5).item(), abs=6e-4)
+    assert (second := heat.evaluate("c => c.toDataURL()")) != picture
+    page.get_by_text("Probability", exact=True).click()
+    page.evaluate(FRAME)
+    assert (third := heat.evaluate("c => c.toDataURL()")) != second
+    page.get_by_label("Temperature").fill("-3")
+    page.evaluate(FRAME)
+    assert heat.evaluate("c => c.toDataURL()") != third
+    t = page.evaluate("window.mounted[0].model.get('temperature')")
+    assert t == pytest.approx(torch.tensor(-3.0).exp().item(), rel=1e-2)
+    assert page.evaluate(READ)["InfoNCE loss"] == pytest.approx(info_nce_loss(z[0], t).item(), abs=6e-4)
+    page.get_by_label("Temperature").press("ArrowLeft")
+    assert page.evaluate("window.mounted[0].model.get('temperature')") == pytest.approx(t / 1.1, rel=1e-2)
+
+
+def test_matrix_cell_by_mouse_and_keyboard(mount):
+    z = batch(8)
+    page = mount(SimilarityMatrix(z, pictures(16), temperature=0.2, names="abcdefgh"))
+    u = F.normalize(z[2], dim=1)
+    cosine = u @ u.T
+    p = (cosine / 0.2).masked_fill(torch.eye(16, dtype=torch.bool), -torch.inf).softmax(dim=1)
+
+    def assert_cell(i, j, shown):
+        number = lambda s: float(page.locator(s).inner_text().rstrip("%").replace("\u2212", "-"))  # noqa: E731
+        assert number(".sslw-cosine") == pytest.approx(cosine[i, j].item(), abs=6e-4)
+        if p[i, j] > 1e-3:
+            assert number(".sslw-probability") == pytest.approx(100 * p[i, j].item(), abs=0.06)
+        assert page.locator(".sslw-pair figcaption").all_inner_texts() == shown
+        assert ("\u2713" in page.locator(".sslw-verdict").inner_text()) == (abs(i - j) == 8)
+
+    assert_cell(0, 8, ["a, first view", "a, second view"])  # at first: a pair of partners
+    heat = page.locator(".sslw-heat")
+    side = heat.bounding_box()["width"]
+    margin = float(page.locator(".sslw").evaluate("e => e.style.getPropertyValue('--margin')").rstrip("px"))
+    at = lambda i, j: {"x": margin + (j + 0.5) * (side - margin) / 16, "y": margin + (i + 0.5) * (side - margin) / 16}  # noqa: E731
+    heat.hover(position=at(3, 13))
+    assert_cell(3, 13, ["d, first view", "f, second view"])
+    page.mouse.move(2, 2)  # away: back to the selected one
+    assert_cell(0, 8, ["a, first view", "a, second view"])
+    heat.click(position=at(9, 2))
+    page.mouse.move(2, 2)
+    assert_cell(9, 2, ["b, second view", "c, first view"])
+    for key, (i, j) in {"ArrowDown": (10, 2), "ArrowRight": (10, 3), "ArrowUp": (9, 3), "ArrowLeft": (9, 2), "Enter": (9, 1)}.items():
+        heat.press(key)
+        assert_cell(i, j, [f"{'abcdefgh'[k % 8]}, {'first' if k < 8 else 'second'} view" for k in (i, j)])
+    assert "partners" in page.locator("[aria-live]").inner_text()
+    heat.press("End")
+    heat.press("ArrowRight")  # stays inside
+    assert "h, second view" in page.locator(".sslw-pair").inner_text()
+
+    rows = page.locator(".sslw-bars li")
+    order = p[9].argsort(descending=True)[:5]
+    shown = [float(t.split("%")[0].strip().lstrip("< ")) for t in rows.all_inner_texts()[:5]]
+    assert shown == pytest.approx([max(0.1, 100 * x) for x in p[9][order].tolist()], abs=0.06)
+    heat.press("Home")
+    heat.press("ArrowDown")
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_fit_and_ids_are_unique(mount, width, theme):
+    matrix = SimilarityMatrix(batch(8), pictures(16))
+    explorer = AugmentationExplorer(pictures(12), EVERYTHING)
+    page = mount(explorer, matrix, explorer, matrix, theme=theme, viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)").__len__() == page.evaluate(
+        "new Set([...document.querySelectorAll('[id]')].map((e) => e.id)).size"
+    )
+    assert page.evaluate("new Set([...document.querySelectorAll('[type=radio]')].map((e) => e.name)).size") == 6
+    unlabelled = "[...document.querySelectorAll('input')].filter((e) => !e.labels.length && !e.ariaLabel).length"
+    assert page.evaluate(unlabelled) == 0
+    background = page.locator(".sslw").first.evaluate("e => getComputedStyle(e).backgroundColor")
+    assert background == ("rgb(255, 255, 255)" if theme == "light" else "rgb(24, 27, 32)")
+
+
+def test_clean_up_leaves_nothing(mount):
+    page = mount(AugmentationExplorer(pictures(), EVERYTHING), SimilarityMatrix(batch(), pictures(16)))
+    left = page.evaluate(
+        """() => window.mounted.map(({ cleanup, el, listeners }) => {
+          cleanup();
+          return el.childNodes.length + Object.values(listeners).reduce((n, s) => n + s.size, 0);
+        })"""
+    )
+    assert left == [0, 0]

@@ -1,0 +1,247 @@
+"""Look after the book's notebooks.
+
+clean      put every notebook of book/ into its stored form: no outputs, stable cell ids, one badge and bootstrap cell
+run        execute (with nbmake) those whose code, package or results changed, then assemble
+assemble   lay out the book in _build/source, with the outputs of the last runs, for jupyter-book
+"""
+
+import copy
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+EXECUTED = ROOT / ".executed"  # a copy of book/ where nbmake leaves outputs and widget state (it shuns _build folders)
+SOURCE = ROOT / "_build/source"  # what jupyter-book builds
+
+BADGE_IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
+BADGE = re.compile(r"\[!\[[^\]]*\]\(" + re.escape(BADGE_IMAGE) + r"\)\]\([^)]*\)")
+BOOTSTRAP_ID = "bootstrap"
+BOOTSTRAP = """\
+# Colab, Kaggle and other machines that lack the book's package: install it beside the PyTorch that is there
+try:
+    import sslbook
+except ModuleNotFoundError:
+    %pip install -q "git+{url}"
+    try:
+        import sslbook
+    except ModuleNotFoundError:
+        raise RuntimeError("The book's package did not install. Is this machine online? Run this cell again.") from None
+
+import torch
+
+device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+print(f"sslbook {{sslbook.__version__}} · PyTorch {{torch.__version__}} · {{device}}")"""
+
+METADATA = {
+    "accelerator": "GPU",  # Colab opens the notebook with a GPU
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+CELL_METADATA = ("tags", "mystnb", "nbmake", "nbgrader")  # what a cell may keep
+
+
+def repository() -> dict:
+    """The `repository` entry of _config.yml, the only place where the address stands."""
+    return yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
+
+
+def badge(path: Path) -> str:
+    """The link that opens this notebook on Colab."""
+    at, branch = repository()["url"].removeprefix("https://github.com/"), repository()["branch"]
+    target = f"https://colab.research.google.com/github/{at}/blob/{branch}/{path.relative_to(ROOT).as_posix()}"
+    return f"[![Open in Colab]({BADGE_IMAGE})]({target})"
+
+
+def bootstrap() -> str:
+    """The source of the cell that makes `sslbook` importable anywhere."""
+    return BOOTSTRAP.format(url=repository()["url"])
+
+
+def notebooks() -> list[Path]:
+    return sorted(p for p in BOOK.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+
+
+def toc() -> list[str]:
+    """The files that _toc.yml names, in reading order, without suffix."""
+
+    def files(node):
+        if isinstance(node, dict):
+            yield from (node[k] for k in ("root", "file") if k in node)
+            node = list(node.values())
+        if isinstance(node, list):
+            for child in node:
+                yield from files(child)
+
+    return list(files(yaml.safe_load((ROOT / "_toc.yml").read_text())))
+
+
+def load(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def dump(notebook: dict) -> str:
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def text(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def cleaned(notebook: dict, path: Path) -> dict:
+    """The form in which a notebook is stored."""
+    cells, ids = [], set()
+    for cell in notebook["cells"]:
+        source, kind = text(cell).strip("\n"), cell["cell_type"]
+        if not source:
+            continue
+        if cell.get("id") == BOOTSTRAP_ID:
+            source = bootstrap()
+        new = {"cell_type": kind, "id": cell.get("id"), "metadata": {}, "source": source}
+        if not new["id"] or new["id"] in ids or not re.fullmatch(r"[\w-]{1,64}", new["id"]):
+            digest = hashlib.sha256(source.encode()).hexdigest()
+            new["id"] = next(i for n in range(8, 64) if (i := digest[:n]) not in ids)
+        ids.add(new["id"])
+        new["metadata"] = {k: cell["metadata"][k] for k in CELL_METADATA if cell["metadata"].get(k)}
+        if kind == "code":
+            new |= {"execution_count": None, "outputs": []}
+        cells.append(new)
+
+    first = next(c for c in cells if c["cell_type"] == "markdown")
+    if BADGE.search(first["source"]):
+        first["source"] = BADGE.sub(lambda _: badge(path), first["source"])
+    else:
+        title, _, rest = first["source"].partition("\n")
+        first["source"] = f"{title}\n\n{badge(path)}\n\n{rest.lstrip()}".rstrip()
+    if BOOTSTRAP_ID not in ids:
+        cell = {"cell_type": "code", "execution_count": None, "id": BOOTSTRAP_ID, "metadata": {}, "outputs": []}
+        cells.insert(cells.index(first) + 1, cell | {"source": bootstrap()})
+    start = next(c for c in cells if c["id"] == BOOTSTRAP_ID)
+    start["metadata"] = {"tags": ["hide-input"]}
+
+    for cell in cells:
+        cell["source"] = cell["source"].splitlines(keepends=True)
+    cells = [dict(sorted(c.items())) for c in cells]
+    return {"cells": cells, "metadata": copy.deepcopy(METADATA), "nbformat": 4, "nbformat_minor": 5}
+
+
+def shared_inputs() -> bytes:
+    """A digest of what any notebook's outputs may depend on besides its own code."""
+    digest = hashlib.sha256(f"{sys.version} {os.environ.get('SSLBOOK_BUDGET', '')}".encode())
+    files = [*ROOT.glob("sslbook/**/*"), *ROOT.glob("results/**/*"), ROOT / "requirements.txt"]
+    for path in sorted(p for p in files if p.is_file() and "__pycache__" not in p.parts):
+        digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.digest()
+
+
+def key(notebook: dict, shared: bytes) -> str:
+    """Two notebooks with the same key have the same outputs; a change of the text alone does not count."""
+    code = [(text(c), c["metadata"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    return hashlib.sha256(shared + json.dumps(code).encode()).hexdigest()
+
+
+def stamp(path: Path) -> Path:
+    """The file that holds the key of the last good run."""
+    return (EXECUTED / path.relative_to(ROOT)).with_suffix(".key")
+
+
+def is_fresh(path: Path, shared: bytes) -> bool:
+    return stamp(path).is_file() and stamp(path).read_text() == key(load(path), shared)
+
+
+def run(paths: list[Path]) -> int:
+    """Execute what changed, one after the other, and report the time of each; the number that failed."""
+    shared, failed = shared_inputs(), []
+    EXECUTED.mkdir(exist_ok=True)
+    (EXECUTED / ".gitignore").write_text("*\n")
+    for path in paths:
+        name = path.relative_to(ROOT)
+        if is_fresh(path, shared):
+            print(f"{name}: unchanged since its last run", flush=True)
+            continue
+        target = EXECUTED / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stamp(path).unlink(missing_ok=True)
+        notebook = load(path)
+        target.write_text(dump(notebook), encoding="utf-8")
+        options = [
+            "--nbmake",
+            "--overwrite",
+            "--nbmake-kernel=python3",
+            "--nbmake-timeout=600",
+            "-p",
+            "no:cacheprovider",
+        ]
+        start = time.monotonic()
+        print(f"{name}: ", end="", flush=True)
+        nbmake = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, target], cwd=ROOT, capture_output=True, text=True
+        )
+        seconds = time.monotonic() - start
+        if nbmake.returncode:
+            print(f"failed after {seconds:.0f} s\n{nbmake.stdout}{nbmake.stderr}", flush=True)
+            failed.append(name)
+        else:
+            print(f"ran in {seconds:.0f} s", flush=True)
+            stamp(path).write_text(key(notebook, shared))
+    if failed:
+        print("Failed:", *failed, sep="\n  ", file=sys.stderr)
+    return len(failed)
+
+
+def with_outputs(path: Path) -> dict:
+    """The notebook as it is now, with the outputs and the widget state of its last run."""
+    notebook, last = load(path), EXECUTED / path.relative_to(ROOT)
+    if not last.is_file():
+        return notebook
+    executed = load(last)
+    outputs = {c["id"]: c for c in executed["cells"] if c["cell_type"] == "code"}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code" and cell["id"] in outputs:
+            ran = outputs[cell["id"]]
+            cell |= {"outputs": ran["outputs"], "execution_count": ran["execution_count"]}
+            cell["metadata"]["execution"] = ran["metadata"].get("execution", {})
+    notebook["metadata"] |= {k: v for k, v in executed["metadata"].items() if k in ("widgets", "language_info")}
+    return notebook
+
+
+def assemble() -> None:
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    shutil.copytree(BOOK, SOURCE / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(ROOT / "_ext", SOURCE / "_ext", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, SOURCE)
+    for path in notebooks():
+        (SOURCE / path.relative_to(ROOT)).write_text(dump(with_outputs(path)), encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    """`command [notebook …]`, all notebooks by default."""
+    command = arguments[0] if arguments else ""
+    chosen = [Path(a).resolve() for a in arguments[1:]] or notebooks()
+    if command == "clean":
+        for path in chosen:
+            path.write_text(dump(cleaned(load(path), path)), encoding="utf-8")
+    elif command == "run":
+        if run(chosen):
+            return 1
+        assemble()
+    elif command == "assemble":
+        assemble()
+    else:
+        print(__doc__)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
