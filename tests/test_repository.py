@@ -1,13 +1,20 @@
-"""The repository's own machinery: workflows, make targets, bibliography."""
+"""The repository's own machinery: workflows, README, make targets, licences, bibliography."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
+from PIL import Image
 from pybtex.database import parse_file
 
-from tools.notebooks import ROOT, load, notebooks, text
+from sslbook import data
+from sslbook.budget import BUDGETS
+from tools.notebooks import ROOT, badge, load, notebooks, repository, text
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 workflows = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 
@@ -46,3 +53,61 @@ def test_bibliography_is_complete():
     for name, entry in parse_file(ROOT / "book/references.bib").entries.items():
         assert entry.persons.get("author") and entry.fields["title"] and entry.fields["url"], name
         assert re.fullmatch(r"(19|20)\d\d", entry.fields["year"]) and entry.fields["year"] in name, name
+
+
+def test_readmes_python_runs(tmp_path):
+    """All its blocks, one after the other, in the smoke size, where there is a folder my_photos."""
+    for i in range(4):
+        path = tmp_path / f"my_photos/{'cats' if i % 2 else 'dogs'}/{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (90, 70 + i), (60 * i, 99, 180)).save(path)
+    code = "\n".join(re.findall(r"^```python\n(.+?)^```", README, flags=re.MULTILINE | re.DOTALL))
+    code += "\nassert photos.images.shape == (4, 3, 64, 64) and photos.classes == ['cats', 'dogs']"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"SSLBOOK_BUDGET": "smoke", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^kNN accuracy (0\.\d+|1\.0)$", run.stdout, flags=re.MULTILINE)
+
+
+def test_readmes_badge_opens_the_simclr_chapter():
+    assert badge(ROOT / "book/contrastive/simclr.ipynb") in README
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", ".ci/run", "pyproject.toml", "sslbook/__init__.py"])
+def test_no_other_address_of_the_repository(file):
+    """A second spelling would be forgotten when the repository moves."""
+    here = repository()["url"]
+    for address in re.findall(r"https://github\.com/[\w.-]+/[\w.-]*\w", (ROOT / file).read_text(encoding="utf-8")):
+        assert address == here, f"_config.yml says {here}"
+
+
+def test_readmes_map_names_what_is_there():
+    section = README.split("## Map of the repository")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`.+?) \|", section, flags=re.MULTILINE)
+    paths = [path for cell in cells for path in re.findall(r"`([^`]+)`", cell)]
+    assert len(paths) > 10 and [p for p in paths if not (ROOT / p).exists()] == []
+
+
+def test_readmes_budgets_are_those_of_the_package():
+    for plan in BUDGETS.values():
+        row = re.search(rf"^\| `{plan.name}` \|(.+)$", README, flags=re.MULTILINE)[1]
+        assert f"{plan.epochs} epochs" in row and (plan.train is None or f"{plan.train:,} {plan.image_set}" in row)
+    assert all(f'`"{name}"`' in README for name in data.NAMES)
+
+
+def test_ci_script_runs_the_readmes_test_command():
+    script = ROOT / ".ci/run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().rstrip().splitlines()[-1] == "make test"
+    assert re.search(r"^make test$", README, flags=re.MULTILINE)
+
+
+def test_licences_are_there():
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+    assert "Creative Commons Attribution 4.0 International Public License" in (ROOT / "LICENSE-TEXT").read_text()
