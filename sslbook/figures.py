@@ -42,8 +42,8 @@ class Picture:
     def _repr_html_(self) -> str:
         source = base64.b64encode(self.png).decode()
         return (
-            f'<img class="figure" alt="{html.escape(self.alt)}" width="{self.width}" style="max-width:100%;height:auto" '
-            f'src="data:image/png;base64,{source}">'
+            f'<img class="figure" alt="{html.escape(self.alt)}" width="{self.width}" '
+            f'style="max-width:100%;height:auto" src="data:image/png;base64,{source}">'
         )
 
 

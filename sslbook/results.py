@@ -51,7 +51,7 @@ def write(path: str | os.PathLike, **entries: Any) -> Path:
 
 
 def read(name: str) -> dict[str, Any] | None:
-    """The log results/<name>.json of the checkout that the working folder or the package lies in, None if there is none."""
+    """The log results/<name>.json of the checkout that holds the working folder or the package, else None."""
     for folder in (Path.cwd() / "here", Path(__file__).resolve()):
         for parent in folder.parents:
             path = parent / "results" / f"{name}.json"

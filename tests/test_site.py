@@ -9,10 +9,9 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
-from playwright.sync_api import TimeoutError, sync_playwright
+from playwright.sync_api import TimeoutError
 
 from tools import notebooks
-from tools.browser import HELP, find_browser
 
 HTML = notebooks.ROOT / "_build/html"
 SCREENSHOTS = notebooks.ROOT / "_build/screenshots"
@@ -102,19 +101,6 @@ def address():
         server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    path = find_browser()
-    if path is None:
-        pytest.fail(HELP, pytrace=False)
-    with sync_playwright() as p:
-        browser = p.chromium.launch(
-            executable_path=path, args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-        )
-        yield browser
-        browser.close()
-
-
 READY = """async () => {
     await document.fonts.ready;
     if (window.MathJax?.startup?.promise) await window.MathJax.startup.promise;
@@ -124,7 +110,8 @@ UNDRAWN_WIDGETS = """() => [...document.querySelectorAll('script[type="applicati
     .map(s => s.parentElement.outerHTML.slice(0, 300))"""
 OVERFLOWING = """() => {
     const right = e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
-    const boxed = e => e && !e.matches('main') && (getComputedStyle(e).overflowX !== 'visible' || boxed(e.parentElement));
+    const boxed = e => e && !e.matches('main')
+        && (getComputedStyle(e).overflowX !== 'visible' || boxed(e.parentElement));
     return [...document.querySelectorAll('main .bd-article *, footer *')]
         .filter(e => right(e) && !boxed(e.parentElement)).map(e => e.outerHTML.slice(0, 200));
 }"""

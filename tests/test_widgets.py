@@ -1,13 +1,11 @@
 """The widgets: their state in Python, and the shipped JavaScript in a real browser without any kernel.
 
 The browser tests mount a widget's own module with its own embedded state on a plain page, with a model that only
-stores values, as on the static site. `SSLBOOK_CHROMIUM` names the browser if it is not /usr/bin/chromium.
+stores values, as on the static site.
 """
 
 import base64
 import json
-import os
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -174,33 +172,22 @@ def encoded(widget):
     return {"esm": widget._esm, "css": widget._css, "plain": plain, "binary": binary}
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    path = os.environ.get("SSLBOOK_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    with sync_api.sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except sync_api.Error as error:
-            pytest.skip(f"no browser: set SSLBOOK_CHROMIUM or run `playwright install chromium` ({error})")
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def mount(chromium):
+def mount(browser):
     """mount(*widgets, **context options) -> page; no request, no error may happen on it."""
     pages = []
 
     def mount(*widgets, theme="light", **options):
         options = {"viewport": {"width": 1000, "height": 900}} | options
-        page = chromium.new_page(**options)
+        page = browser.new_page(**options)
         page.troubles = []
         page.on("pageerror", lambda e: page.troubles.append(f"error: {e}"))
         ours = "willReadFrequently"  # Chromium's advice on the tests' own reading of canvases
         page.on(
             "console",
-            lambda m: m.type in ("error", "warning") and ours not in m.text and page.troubles.append(f"console: {m.text}"),
+            lambda m: (
+                m.type in ("error", "warning") and ours not in m.text and page.troubles.append(f"console: {m.text}")
+            ),
         )
         page.on("request", lambda r: r.url.startswith(("blob:", "data:")) or page.troubles.append(f"request: {r.url}"))
         page.set_content(
@@ -278,8 +265,12 @@ def test_javascript_equals_python(mount, height, width, augmentation):
     for k, view in enumerate(got):
         assert view["p"]["box"] == p.box[k].tolist()
         assert view["p"]["order"] == p.order[k].tolist()
-        assert [view["p"][b] for b in ("flip", "grey", "solarize")] == [bool(x[k]) for x in (p.flip, p.grey, p.solarize)]
-        torch.testing.assert_close(torch.tensor(view["p"]["factors"], dtype=torch.float32), p.factors[k], rtol=0, atol=1e-7)
+        assert [view["p"][b] for b in ("flip", "grey", "solarize")] == [
+            bool(x[k]) for x in (p.flip, p.grey, p.solarize)
+        ]
+        torch.testing.assert_close(
+            torch.tensor(view["p"]["factors"], dtype=torch.float32), p.factors[k], rtol=0, atol=1e-7
+        )
         assert view["p"]["sigma"] == pytest.approx(p.sigma[k].item(), abs=1e-6)
         x = torch.tensor(view["x"]).view(3, augmentation.size, augmentation.size)
         assert (x - expected[k]).abs().max() < 2e-5
@@ -293,14 +284,21 @@ def test_explorer_draws_first_views_and_follows_sliders(mount):
     explorer = AugmentationExplorer(images, EVERYTHING, labels=["a", "b", "c"], seed=5)
     page = mount(explorer)
     assert_shown(page, first_views(explorer, images, 0, seed=5))
-    box = page.locator(".sslw-box.sslw-on .sslw-edge").evaluate("e => ['y', 'x', 'height', 'width'].map((k) => +e.getAttribute(k))")
+    box = page.locator(".sslw-box.sslw-on .sslw-edge").evaluate(
+        "e => ['y', 'x', 'height', 'width'].map((k) => +e.getAttribute(k))"
+    )
     u = torch.rand(6, DRAWS, generator=torch.Generator().manual_seed(5))
     assert box == EVERYTHING.parameters(u, 48, 64).box[0].tolist()
 
     page.get_by_role("radio", name="b", exact=True).check(force=True)
     assert_shown(page, first_views(explorer, images, 1, seed=5))
     moves = [("Smallest crop", "scale", 0.6), ("Colour strength", "strength", 1.8), ("solarised", "solarize", 1.0)]
-    moves += [("blurred", "blur", 1.0), ("made grey", "grey", 0.0), ("mirrored", "flip", 0.0), ("recoloured", "jitter", 1)]
+    moves += [
+        ("blurred", "blur", 1.0),
+        ("made grey", "grey", 0.0),
+        ("mirrored", "flip", 0.0),
+        ("recoloured", "jitter", 1),
+    ]
     for label, name, value in moves:
         page.get_by_label(label).fill(str(value))
         page.evaluate(FRAME)
@@ -328,7 +326,7 @@ def test_new_views_are_the_same_for_everyone(mount):
     a, b, c = canvases(page, ".sslw-view canvas").split(6)
     assert torch.equal(a, b) and not torch.equal(a, c)
     u = torch.tensor(page.evaluate("[...window.mounted[0].module.uniforms(20000, 7)]"))
-    assert 0 <= u.min() and u.max() < 1 and abs(u.mean() - 0.5) < 0.01 and abs(u.var() - 1 / 12) < 0.003
+    assert u.min() >= 0 and u.max() < 1 and abs(u.mean() - 0.5) < 0.01 and abs(u.var() - 1 / 12) < 0.003
 
 
 def test_explorer_by_keyboard(mount):
@@ -364,7 +362,10 @@ def test_matrix_measures_equal_torch(mount):
     last = None
     for e in z:
         for t in (0.02, 0.07, 0.5, 2.0):
-            page.evaluate("([e, t]) => { const { model } = window.mounted[0]; model.set('epoch', e); model.set('temperature', t) }", [e, t])  # noqa: E501
+            page.evaluate(
+                "([e, t]) => { const m = window.mounted[0].model; m.set('epoch', e); m.set('temperature', t) }",
+                [e, t],
+            )
             page.evaluate(FRAME)
             got, expected = page.evaluate(READ), expected_readouts(z[e], t)
             for name in NAMES:
@@ -424,7 +425,13 @@ def test_matrix_cell_by_mouse_and_keyboard(mount):
     heat.click(position=at(9, 2))
     page.mouse.move(2, 2)
     assert_cell(9, 2, ["b, second view", "c, first view"])
-    for key, (i, j) in {"ArrowDown": (10, 2), "ArrowRight": (10, 3), "ArrowUp": (9, 3), "ArrowLeft": (9, 2), "Enter": (9, 1)}.items():
+    for key, (i, j) in {
+        "ArrowDown": (10, 2),
+        "ArrowRight": (10, 3),
+        "ArrowUp": (9, 3),
+        "ArrowLeft": (9, 2),
+        "Enter": (9, 1),
+    }.items():
         heat.press(key)
         assert_cell(i, j, [f"{'abcdefgh'[k % 8]}, {'first' if k < 8 else 'second'} view" for k in (i, j)])
     assert "partners" in page.locator("[aria-live]").inner_text()
