@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import time
 from dataclasses import asdict, dataclass, field
@@ -47,10 +47,6 @@ class History:
         """Training time without the probes."""
         return sum(row["seconds"] for row in self.epochs)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """As JSON."""
-        Path(path).write_text(json.dumps(asdict(self), indent=1))
-
 
 def pretrain(
     method: Method,
@@ -83,7 +79,7 @@ def pretrain(
         views: one `Augmentation` for each view; the method's own by default.
         probe: (train, test) sets with labels, for an online kNN and collapse measures every `probe_every` epochs.
             They only watch: no label reaches the method.
-        seed: decides batches and views. The initial weights are decided before, by you.
+        seed: decides batches, views and what the method draws. The initial weights are decided before, by you.
         device: where to train, by default where the method's weights are.
         checkpoint: a file to write after every `checkpoint_every` epochs. If it exists, the run goes on from there:
             on a CPU the result equals, bit for bit, that of a run never stopped.
@@ -119,13 +115,14 @@ def pretrain(
     amp = _amp_dtype(device)
     scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
     generator = torch.Generator().manual_seed(seed)
-    if checkpoint is not None and Path(checkpoint).exists():
-        _resume(checkpoint, config, method, optim, scaler, generator, history)
-
-    method.train()
-    first, last_loss = len(history.epochs), float("nan")
-    with progress_bar(total=total, initial=first * steps_per_epoch, desc=type(method).__name__, show=progress) as bar:
-        for epoch in range(first, epochs):
+    bar = progress_bar(total=total, desc=type(method).__name__, show=progress)
+    with bar, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # for what a method draws itself, always on the CPU: MoCo's order of keys
+        if checkpoint is not None and Path(checkpoint).exists():
+            _resume(checkpoint, config, method, optim, scaler, generator, history)
+        method.train()
+        bar.initial = bar.n = len(history.epochs) * steps_per_epoch
+        for epoch in range(len(history.epochs), epochs):
             start = time.perf_counter()
             losses = torch.zeros(steps_per_epoch, device=device)
             order = torch.randperm(len(pictures), generator=generator)[: steps_per_epoch * batch_size]
@@ -144,8 +141,8 @@ def pretrain(
                 method.after_step((step + 1) / total)
                 losses[i] = loss.detach()
                 if bar.update():  # at most twice a second: reading the loss waits for the device
-                    last_loss = _finite(losses[i], epoch, step, checkpoint)
-                    bar.set_postfix_str(_postfix(last_loss, rate, history), refresh=False)
+                    value = _finite(losses[i], epoch, step, checkpoint)
+                    bar.set_postfix_str(_postfix(value, rate, history), refresh=False)
             losses = losses.cpu()
             _finite(losses.sum(), epoch, step, checkpoint)
             history.losses += losses.tolist()
@@ -174,13 +171,14 @@ def _channels_last(x: Tensor) -> Tensor:
 
 def _finite(loss: Tensor, epoch: int, step: int, checkpoint) -> float:
     value = loss.item()
-    if not torch.isfinite(torch.tensor(value)):
-        kept = f" The checkpoint {checkpoint} holds the last good epoch." if checkpoint else ""
-        raise TrainingDivergedError(
-            f"the loss became {value} in epoch {epoch + 1}, by step {step + 1}. Try a smaller learning rate, a longer "
-            f"warm-up or a larger temperature.{kept}"
-        )
+    if not math.isfinite(value):
+        raise TrainingDivergedError(_diverged(f"the loss became {value} by step {step + 1}", epoch + 1, checkpoint))
     return value
+
+
+def _diverged(what: str, epoch: int, checkpoint) -> str:
+    kept = f" {checkpoint} holds the last good epoch." if checkpoint and Path(checkpoint).exists() else ""
+    return f"{what}, in epoch {epoch}: try a smaller learning rate, a longer warm-up or a larger temperature.{kept}"
 
 
 def _postfix(loss: float, rate: float, history: History) -> str:
@@ -198,6 +196,9 @@ def _probe(encoder: nn.Module, train: ImageSet, test: ImageSet) -> dict[str, flo
 
 
 def _save(path, config, method, optim, scaler, generator, history) -> None:
+    broken = [name for name, value in method.state_dict().items() if not torch.isfinite(value).all()]
+    if broken:  # the loss before this epoch's last step was still finite
+        raise TrainingDivergedError(_diverged(f"{broken[0]} is no longer finite", history.epochs[-1]["epoch"], path))
     checkpoints.save(path, dict(
         config=config, method=method.state_dict(), optimizer=optim.state_dict(), scaler=scaler.state_dict(),
         generator=generator.get_state(), torch_rng=torch.get_rng_state(), history=asdict(history),

@@ -13,6 +13,7 @@ from sslbook import views
 from sslbook.ema import follower, update_ema
 from sslbook.encoders import features_dim, split_batch_norm
 from sslbook.heads import mlp_head
+from sslbook.losses import full_precision
 from sslbook.methods.base import Method
 
 
@@ -81,6 +82,7 @@ class MoCo(Method):
         k = F.normalize(self.f_k(images[order]), dim=1)
         return torch.empty_like(k).index_copy_(0, order, k)
 
+    @full_precision
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
         """(n, 1 + K): each query's cosine with its own key, in column 0, and with those in the queue, over T."""
         positive = (q * k).sum(dim=1, keepdim=True)

@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from sslbook import budget
+from sslbook.methods import SimCLR
+
+
+@pytest.mark.parametrize("name", budget.BUDGETS)
+def test_the_environment_names_the_budget(name, monkeypatch):
+    monkeypatch.setenv("SSLBOOK_BUDGET", name)
+    assert budget.current().name == name
+
+
+@pytest.mark.parametrize(("cuda", "name"), [(True, "gpu"), (False, "cpu")])
+def test_without_a_name_the_hardware_decides(cuda, name, monkeypatch):
+    monkeypatch.delenv("SSLBOOK_BUDGET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert budget.current().name == name
+
+
+def test_a_name_that_is_none_lists_the_names(monkeypatch):
+    monkeypatch.setenv("SSLBOOK_BUDGET", "large")
+    with pytest.raises(ValueError, match="one of smoke, cpu, gpu; got 'large'"):
+        budget.current()
+
+
+def test_an_encoder_s_seed_is_its_own():
+    plan = budget.BUDGETS["smoke"]
+    before = torch.manual_seed(3).get_state()
+    one, two, other = plan.encoder(), plan.encoder(), plan.encoder(seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one[0][0].weight, two[0][0].weight) and not torch.equal(one[0][0].weight, other[0][0].weight)
+
+
+def test_images_views_and_encoder_fit_together():
+    plan = budget.BUDGETS["smoke"]
+    train, test = plan.load()
+    assert (len(train), len(test)) == (plan.train, plan.test)
+    method = SimCLR(plan.encoder())
+    generator = torch.Generator().manual_seed(0)
+    loss = method.loss([view(train.images[:8], generator) for view in plan.views])
+    assert loss.isfinite()
