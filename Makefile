@@ -54,8 +54,8 @@ format: $(ENV)  ## Put code and notebooks into the book's form (no outputs, stab
 	$(PYTHON) -m ruff check --fix --exit-zero -q .
 	$(PYTHON) -m ruff format .
 
-bench: $(ENV)  ## Time views and training steps on this machine
-	$(PYTHON) benchmarks/views_and_step.py
+bench: $(VENV)/.bench  ## Time views and a SimCLR epoch on this machine against torchvision and lightly (some minutes)
+	$(PYTHON) benchmarks/views_and_epoch.py
 
 clean:  ## Remove what was built and executed; .venv and node_modules stay
 	rm -rf _build .executed
@@ -68,6 +68,10 @@ $(ENV): requirements.txt pyproject.toml
 	  exit 1; }
 	$(PYTHON) -m pip install -q --upgrade pip
 	$(PYTHON) -m pip install -q -r requirements.txt -e .
+	@touch $@
+
+$(VENV)/.bench: $(ENV) benchmarks/requirements.txt
+	$(PYTHON) -m pip install -q -r requirements.txt -r benchmarks/requirements.txt
 	@touch $@
 
 $(NODE): package.json package-lock.json

@@ -6,6 +6,8 @@ encoded once; `embed` makes them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -111,6 +113,33 @@ def linear_evaluation(
         optimizer.step(closure)
     with torch.no_grad():
         return (classifier(x_test).argmax(dim=1) == test_labels).float().mean().item()
+
+
+def few_labels(labels: Tensor, share: float) -> Tensor:
+    """Indices of the first `share` of each class's images, at least one of each class."""
+    classes = [(labels == c).nonzero()[:, 0] for c in labels.unique()]
+    return torch.cat([rows[: max(1, round(share * len(rows)))] for rows in classes])
+
+
+def report(features: nn.Module | Callable[[ImageSet], Tensor], train: ImageSet, test: ImageSet) -> dict[str, float]:
+    """The questions that this book asks of every encoder, and the answers: accuracies in [0, 1].
+
+    Args:
+        features: an encoder, which is frozen, or a function from an image set to features (N, D).
+        train, test: labelled image sets.
+    """
+    x, y = (embed(features, s) if isinstance(features, nn.Module) else features(s) for s in (train, test))
+    labels, test_labels = train.labels.to(x.device), test.labels.to(y.device)
+    few = few_labels(labels, 0.01)
+    row = {
+        "kNN": knn(x, labels, y, test_labels, k=min(200, len(x))),
+        "linear": linear_evaluation(x, labels, y, test_labels),
+        "linear, 1 % of labels": linear_evaluation(x[few], labels[few], y, test_labels),
+    }
+    if "hue" in train.factors:  # the shapes: what an augmentation made the encoder forget
+        hue, test_hue = ((8 * s.factors["hue"]).long().to(x.device) for s in (train, test))
+        row["linear, hue"] = linear_evaluation(x, hue, y, test_hue)
+    return row
 
 
 def supervised(

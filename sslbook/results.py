@@ -8,8 +8,10 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -50,14 +52,38 @@ def write(path: str | os.PathLike, **entries: Any) -> Path:
     return path
 
 
-def read(name: str) -> dict[str, Any] | None:
-    """The log results/<name>.json of the checkout that holds the working folder or the package, else None."""
-    for folder in (Path.cwd() / "here", Path(__file__).resolve()):
-        for parent in folder.parents:
-            path = parent / "results" / f"{name}.json"
-            if path.is_file():
-                return json.loads(path.read_text())
-    return None
+def folder() -> Path | None:
+    """Where the logs lie: in the checkout that holds the working folder or the package, else beside the package."""
+    parents = [*(Path.cwd() / "x").parents, *Path(__file__).resolve().parents[1:]]
+    candidates = [*(p / "results" for p in parents if (p / "_config.yml").is_file()), Path(__file__).parent / "logs"]
+    return next((path for path in candidates if path.is_dir()), None)
+
+
+def read(budget: str, encoder: str) -> list[dict[str, Any]]:
+    """The logs results/<budget>/<encoder>-<seed>.json, in the order of their seeds; [] if there are none."""
+    found = folder()
+    paths = found.glob(f"{budget}/{encoder.lower().replace(' ', '-')}-*.json") if found else ()
+    return sorted((json.loads(path.read_text()) for path in paths), key=lambda log: log["seed"])
+
+
+def describe(log: Mapping[str, Any]) -> str:
+    """One line on a run: what, how long, where, when, and the command that does it again."""
+    config, machine = log["config"], log["machine"]
+    where = machine["gpu"] or f"{machine['threads']} CPU cores"
+    settings = f", {config['epochs']} epochs" if "epochs" in config else ""
+    again = f'python experiments/train.py "{log["encoder"]}" --budget {log["budget"]} --seed {log["seed"]}'
+    took = f"{log['minutes']:.1f} minutes on {where}, {log['peak_memory_mib']:,} MiB, {log['date'][:10]}"
+    return f"{log['encoder']}, seed {log['seed']}{settings}: {took}; {again}"
+
+
+def rows(budget: str, encoders: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of the growing table from the logs: the mean over the seeds of what `evaluate.report` said."""
+    table = []
+    for encoder in encoders:
+        reports = [log["report"] for log in read(budget, encoder)]
+        if reports:
+            table.append({"encoder": encoder} | {key: fmean(r[key] for r in reports) for key in reports[0]})
+    return table
 
 
 def _read(path: str) -> str:

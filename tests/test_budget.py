@@ -20,7 +20,7 @@ def test_without_a_name_the_hardware_decides(cuda, name, monkeypatch):
 
 def test_a_name_that_is_none_lists_the_names(monkeypatch):
     monkeypatch.setenv("SSLBOOK_BUDGET", "large")
-    with pytest.raises(ValueError, match="one of smoke, cpu, gpu; got 'large'"):
+    with pytest.raises(ValueError, match="one of smoke, cpu, cifar10-cpu, gpu; got 'large'"):
         budget.current()
 
 

@@ -7,7 +7,9 @@ from sslbook import encoders
 from sslbook.heads import mlp_head
 
 
-@pytest.mark.parametrize("encoder", [encoders.ConvNet(), encoders.resnet18(), encoders.resnet50()], ids=["c", "18", "50"])
+@pytest.mark.parametrize(
+    "encoder", [encoders.ConvNet(), encoders.resnet18(), encoders.resnet50()], ids=["c", "18", "50"]
+)
 def test_pictures_become_features(encoder):
     features = encoder.eval()(torch.rand(2, 3, 32, 32))
     assert features.shape == (2, encoder.features_dim) == (2, encoders.features_dim(encoder))

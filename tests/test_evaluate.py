@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sslbook import evaluate
+from sslbook import data, evaluate
 from sslbook.data import ImageSet
 from sslbook.encoders import ConvNet
 from sslbook.views import Augmentation
@@ -103,3 +103,24 @@ def test_refuses_a_k_larger_than_the_training_set():
 def test_refuses_labels_that_do_not_fit():
     with pytest.raises(ValueError, match="5 training features but 4 labels"):
         evaluate.knn_scores(torch.randn(5, 2), torch.zeros(4, dtype=torch.long), torch.randn(2, 2), k=2)
+
+
+def test_few_labels_are_a_share_of_each_class():
+    labels = torch.tensor([0] * 200 + [1] * 100 + [2] * 10)
+    few = evaluate.few_labels(labels, 0.02)
+    assert few.tolist() == [0, 1, 2, 3, 200, 201, 300]
+
+
+def test_the_report_asks_an_encoder_and_plain_features_the_same():
+    train, test = data.load("shapes", train=400, test=100)
+    pixels = evaluate.report(lambda images: images.images.flatten(1) / 255, train, test)
+    assert list(pixels) == ["kNN", "linear", "linear, 1 % of labels", "linear, hue"]
+    labels = evaluate.report(lambda images: F.one_hot(images.labels).float(), train, test)
+    assert labels["kNN"] == labels["linear"] == labels["linear, 1 % of labels"] == 1
+    assert labels["linear, hue"] < 0.25 < pixels["linear, hue"]
+    torch.manual_seed(0)
+    encoder = ConvNet(width=4)
+    by_hand = evaluate.report(lambda images: evaluate.embed(encoder, images), train, test)
+    assert evaluate.report(encoder, train, test) == by_hand
+    unknown = ImageSet(train.images, train.labels, train.classes)
+    assert "linear, hue" not in evaluate.report(encoder, unknown, test)

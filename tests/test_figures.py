@@ -20,7 +20,9 @@ def drawings():
     yield figures.image_grid(IMAGES / 255, list("abcde"), columns=2, alt="five pictures with titles")
     yield figures.crops(IMAGES[0], p, view.apply(IMAGES[[0] * 3], p), alt="three crops")
     yield figures.curves({"a": HISTORY, "b": HISTORY}, ("loss", "knn", "spread"), alt="three curves")
-    yield figures.bars({"kNN": {"a": 0.1, "b": 0.9}, "linear": {"a": 0.3, "b": 0.8}}, ylabel="x", chance=0.1, alt="bars")
+    yield figures.bars(
+        {"kNN": {"a": 0.1, "b": 0.9}, "linear": {"a": 0.3, "b": 0.8}}, ylabel="x", chance=0.1, alt="bars"
+    )
     yield figures.heatmap(torch.rand(4, 6), label="cosine", lines=[2], alt="a matrix")
 
 
@@ -46,7 +48,9 @@ def test_words_are_escaped():
 
 
 def test_the_growing_table():
-    table = figures.Table([{"encoder": "pixels", "kNN": 0.25}, {"encoder": "<b>", "kNN": 1.0, "hue": None}], "Cap & tion")
+    table = figures.Table(
+        [{"encoder": "pixels", "kNN": 0.25}, {"encoder": "<b>", "kNN": 1.0, "hue": None}], "Cap & tion"
+    )
     html = table._repr_html_()
     assert '<th scope="row">pixels</th><td>0.250</td><td>–</td>' in html, "a question not asked is a dash"
     assert "&lt;b&gt;" in html and "<caption>Cap &amp; tion</caption>" in html

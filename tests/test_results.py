@@ -1,30 +1,62 @@
 import json
 import os
 
+import pytest
 import torch
 
 from sslbook import results
 
 
-def test_a_log_says_what_ran_where(tmp_path, monkeypatch):
-    path = results.write(tmp_path / "results/run.json", config={"epochs": 3}, seed=1)
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with three logs, and us in a notebook's folder of it."""
+    (tmp_path / "_config.yml").touch()
+    for seed, knn in ((1, 0.5), (0, 0.7)):
+        report = {"kNN": knn, "linear": 0.9}
+        results.write(tmp_path / f"results/cpu/random-encoder-{seed}.json", config={}, seed=seed, report=report)
+    report = {"kNN": 0.8, "linear": 1.0}
+    results.write(tmp_path / "results/cpu/simclr-0.json", config={"epochs": 3}, seed=0, report=report)
+    (tmp_path / "book/part").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "book/part")
+    return tmp_path
+
+
+def test_a_log_says_what_ran_where(checkout):
+    path = checkout / "results/cpu/simclr-0.json"
     log = json.loads(path.read_text())
-    assert log["config"] == {"epochs": 3} and log["seed"] == 1
+    assert log["config"] == {"epochs": 3} and log["seed"] == 0
     assert log["machine"]["torch"] == torch.__version__ and log["machine"]["cores"] == os.cpu_count()
     assert log["peak_memory_mib"] > 50 and log["date"].endswith("+00:00") and "commit" in log
-    assert os.listdir(path.parent) == ["run.json"]
-    below = tmp_path / "book/part"
-    below.mkdir(parents=True)
-    monkeypatch.chdir(below)
-    assert results.read("run") == log, "found from a notebook's folder"
-    assert results.read("no-such-run") is None
+    assert not list(checkout.glob("results/**/*.part"))
+
+
+def test_logs_are_found_from_a_notebook_by_seed(checkout):
+    assert [log["seed"] for log in results.read("cpu", "random encoder")] == [0, 1]
+    assert results.read("cpu", "MoCo") == results.read("gpu", "SimCLR") == []
+
+
+def test_a_log_in_one_line():
+    log = {"encoder": "random encoder", "budget": "cpu", "seed": 3, "config": {"epochs": 7}, "minutes": 1.25}
+    log |= {"machine": {"gpu": None, "threads": 2}, "peak_memory_mib": 1234, "date": "2026-11-24T10:00:00+00:00"}
+    line = results.describe(log)
+    assert "random encoder, seed 3, 7 epochs: 1.2 minutes on 2 CPU cores, 1,234 MiB, 2026-11-24" in line
+    assert line.endswith('python experiments/train.py "random encoder" --budget cpu --seed 3')
+
+
+def test_rows_are_means_over_seeds(checkout):
+    table = results.rows("cpu", ["random encoder", "MoCo", "SimCLR"])
+    assert table == [
+        {"encoder": "random encoder", "kNN": pytest.approx(0.6), "linear": pytest.approx(0.9)},
+        {"encoder": "SimCLR", "kNN": 0.8, "linear": 1.0},
+    ]
 
 
 def test_the_repository_s_logs_are_complete():
-    folder = results.Path(__file__).parents[1] / "results"
-    logs = sorted(folder.glob("*.json"))
+    logs = sorted(results.folder().rglob("*.json"))
     assert logs
     for path in logs:
         log = json.loads(path.read_text())
-        missing = {"config", "seed", "date", "commit", "machine", "peak_memory_mib", "minutes"} - log.keys()
+        missing = {"config", "seed", "date", "commit", "machine", "peak_memory_mib", "minutes", "report"} - log.keys()
         assert not missing, f"{path.name} lacks {missing}"
+        name = log["encoder"].lower().replace(" ", "-")
+        assert path.relative_to(results.folder()).as_posix() == f"{log['budget']}/{name}-{log['seed']}.json"

@@ -27,7 +27,7 @@ BADGE_IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
 BADGE = re.compile(r"\[!\[[^\]]*\]\(" + re.escape(BADGE_IMAGE) + r"\)\]\([^)]*\)")
 BOOTSTRAP_ID = "bootstrap"
 BOOTSTRAP = """\
-# Colab, Kaggle and other machines that lack the book's package: install it beside the PyTorch that is there
+# On Colab and other machines that lack the book's package: install it, PyTorch stays
 try:
     import sslbook
 except ModuleNotFoundError:
@@ -35,7 +35,8 @@ except ModuleNotFoundError:
     try:
         import sslbook
     except ModuleNotFoundError:
-        raise RuntimeError("The book's package did not install. Is this machine online? Run this cell again.") from None
+        message = "The book's package did not install. Is this machine online? Try again."
+        raise RuntimeError(message) from None
 
 import torch
 
