@@ -4,6 +4,7 @@
 .DELETE_ON_ERROR:
 
 VENV   := .venv
+COLAB  := .venv-colab
 PYTHON := $(VENV)/bin/python
 PORT   ?= 8000
 
@@ -15,7 +16,7 @@ ENV  := $(VENV)/.ready
 NODE := node_modules/.package-lock.json
 JB   := $(VENV)/bin/jupyter-book build _build/source --path-output . --all -W -n --keep-going -q
 
-.PHONY: help env book pages serve test lint unit bench format clean
+.PHONY: help env book pages serve test lint unit bench colab format clean
 
 help:  ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -57,6 +58,9 @@ format: $(ENV)  ## Put code and notebooks into the book's form (no outputs, stab
 bench: $(VENV)/.bench  ## Time views and a SimCLR epoch on this machine against torchvision and lightly (some minutes)
 	$(PYTHON) benchmarks/views_and_epoch.py
 
+colab: $(COLAB)/.ready  ## Install the package beside the versions that Colab ships and run the notebooks (smoke budget)
+	tools/colab.sh $(COLAB)/bin/python
+
 clean:  ## Remove what was built and executed; .venv and node_modules stay
 	rm -rf _build .executed
 
@@ -68,6 +72,11 @@ $(ENV): requirements.txt pyproject.toml
 	  exit 1; }
 	$(PYTHON) -m pip install -q --upgrade pip
 	$(PYTHON) -m pip install -q -r requirements.txt -e .
+	@touch $@
+
+$(COLAB)/.ready: tests/colab-requirements.txt | $(ENV)
+	$(PYTHON) -m venv --clear $(COLAB)
+	$(COLAB)/bin/python -m pip install -q -r $<
 	@touch $@
 
 $(VENV)/.bench: $(ENV) benchmarks/requirements.txt

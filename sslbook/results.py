@@ -66,6 +66,13 @@ def read(budget: str, encoder: str) -> list[dict[str, Any]]:
     return sorted((json.loads(path.read_text()) for path in paths), key=lambda log: log["seed"])
 
 
+def study(name: str) -> dict[str, Any] | None:
+    """The log of a study, results/studies/<name>.json: several runs and what they are to be compared in."""
+    found = folder()
+    path = found / f"studies/{name}.json" if found else None
+    return json.loads(path.read_text()) if path and path.is_file() else None
+
+
 def describe(log: Mapping[str, Any]) -> str:
     """One line on a run: what, how long, where, when, and the command that does it again."""
     config, machine = log["config"], log["machine"]

@@ -7,8 +7,12 @@ import pytest
 from tools import notebooks
 
 # Headings that a chapter on a method must have, in this order
-METHOD_HEADINGS: list[str] = []
-METHOD_FOLDERS = ("contrastive",)
+METHOD_HEADINGS = [
+    "The idea in one picture", "The equation", "The code", "Train it", "What it learned", "Break it", "Traps",
+    "Exercises", "Summary", "References and further reading",
+]  # fmt: skip
+
+METHODS = {p.stem for p in (notebooks.ROOT / "sslbook/methods").glob("[a-z]*.py")}  # a chapter has its method's name
 
 paths = notebooks.notebooks()
 each_notebook = pytest.mark.parametrize("path", paths, ids=[p.relative_to(notebooks.BOOK).as_posix() for p in paths])
@@ -54,11 +58,12 @@ def test_no_other_address_of_the_repository(path):
     assert sum(notebooks.text(c).count(owner) for c in cells) == 1  # the badge
 
 
-@pytest.mark.parametrize("path", [p for p in paths if p.parent.name in METHOD_FOLDERS], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in paths if p.stem in METHODS], ids=lambda p: p.stem)
 def test_method_chapter_has_its_parts(path):
     cells = [notebooks.text(c) for c in notebooks.load(path)["cells"] if c["cell_type"] == "markdown"]
     headings = re.findall(r"^## (.+?)\s*$", "\n".join(cells), flags=re.MULTILINE)
     assert [h for h in headings if h in METHOD_HEADINGS] == METHOD_HEADINGS
+    assert headings.index("What it learned") < headings.index("Touch it") < headings.index("Traps")
 
 
 def test_table_of_contents_names_every_page_once():

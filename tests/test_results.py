@@ -52,7 +52,7 @@ def test_rows_are_means_over_seeds(checkout):
 
 
 def test_the_repository_s_logs_are_complete():
-    logs = sorted(results.folder().rglob("*.json"))
+    logs = sorted(p for p in results.folder().rglob("*.json") if p.parent.name != "studies")
     assert logs
     for path in logs:
         log = json.loads(path.read_text())
@@ -60,3 +60,11 @@ def test_the_repository_s_logs_are_complete():
         assert not missing, f"{path.name} lacks {missing}"
         name = log["encoder"].lower().replace(" ", "-")
         assert path.relative_to(results.folder()).as_posix() == f"{log['budget']}/{name}-{log['seed']}.json"
+
+
+def test_the_repository_s_studies_are_complete():
+    for path in results.folder().glob("studies/*.json"):
+        log = results.study(path.stem)
+        missing = {"rows", "seed", "date", "commit", "machine", "minutes", "again"} - log.keys()
+        assert not missing, f"{path.name} lacks {missing}"
+        assert all(log["rows"][0].keys() == row.keys() for row in log["rows"])

@@ -6,6 +6,7 @@ stores values, as on the static site.
 
 import base64
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from sslbook import views
 from sslbook.losses import info_nce_loss
 from sslbook.views import DRAWS, Augmentation
-from sslbook.widgets import AugmentationExplorer, SimilarityMatrix
+from sslbook.widgets import AugmentationExplorer, EmbeddingSphere, SimilarityMatrix
 
 EVERYTHING = Augmentation(
     32, scale=(0.1, 1), flip=0.5, jitter=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.4,
@@ -381,7 +382,7 @@ def test_matrix_sliders_and_switch(mount):
     page = mount(SimilarityMatrix(z, pictures(16), names="abcdefgh"))
     heat = page.locator(".sslw-heat")
     picture = heat.evaluate("c => c.toDataURL()")
-    page.get_by_label("Epoch").fill("0")
+    page.get_by_role("slider", name="Epoch").fill("0")
     page.evaluate(FRAME)
     assert page.evaluate(READ)["InfoNCE loss"] == pytest.approx(info_nce_loss(z[0], 0.5).item(), abs=6e-4)
     assert (second := heat.evaluate("c => c.toDataURL()")) != picture
@@ -473,3 +474,104 @@ def test_clean_up_leaves_nothing(mount):
         })"""
     )
     assert left == [0, 0]
+
+
+# -- the sphere
+
+
+def sphere(epochs=4, n=40):
+    """A healthy run that spreads and one that falls into a point."""
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(n, 6, generator=g)
+    healthy = {e: z + (epochs - e) for e in range(epochs)}
+    collapsed = {e: torch.ones(n, 6) + z * (1 - e / (epochs - 1)) for e in range(epochs)}
+    measures = {"spread": {"healthy": [None, 0.4, math.inf, 1.0], "collapsed": [0.5, 0.2, 0.1, 0.0]}}
+    return EmbeddingSphere(
+        {"healthy": healthy, "collapsed": collapsed}, torch.arange(n) % 4, ["a", "b", "c", "d"], measures
+    )
+
+
+def test_sphere_state():
+    widget = sphere()
+    assert widget.shape == [2, 4, 40] and (widget.left, widget.right, widget.epoch) == (0, 1, 3)
+    points = torch.frombuffer(bytearray(widget.points), dtype=torch.int8).view(2, 4, 40, 3) / 127
+    assert (points.norm(dim=3) - 1).abs().max() < 0.02, "on the sphere"
+    assert points[1, 3].std(dim=0).max() < 1e-6, "a collapsed run is one point"
+    assert points[0, 3].std(dim=0).mean() > 0.3
+    assert len(json.dumps(encoded(widget))) < 60_000
+    named = EmbeddingSphere(
+        {"a": {0: torch.randn(5, 2)}, "b": {0: torch.randn(5, 2)}}, [0] * 5, ["x"], left="b", right="a"
+    )
+    assert (named.left, named.right) == (1, 0)
+    assert widget.measures["spread"][0] == [None, 0.4, None, 1.0], "JSON knows no infinity"
+
+
+def test_one_direction_of_all_epochs_keeps_a_run_comparable():
+    """An embedding that only shrinks towards its mean moves straight there: the axes do not jump between epochs."""
+    widget = sphere()
+    points = torch.frombuffer(bytearray(widget.points), dtype=torch.int8).view(2, 4, 40, 3) / 127
+    cosines = (points[1, 0] * points[1, 1]).sum(dim=1)
+    assert cosines.median() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(runs={}), "at least one run"),
+        (dict(runs={"a": {0: torch.randn(513, 4)}}, labels=[0] * 513), "1 to 512 points, got 513"),
+        (dict(labels=[0, 1]), r"5 numbers in \[0, 2\)"),
+        (dict(labels=[0, 1, 2, 0, 1]), r"5 numbers in \[0, 2\)"),
+        (dict(runs={"a": {0: torch.randn(5, 4)}, "b": {1: torch.randn(5, 4)}}), r"'b' has the epochs \[1\]"),
+        (dict(runs={"a": {0: torch.randn(5, 4)}, "b": {0: torch.randn(4, 4)}}), r"finite and \(5, D\), got \(4, 4\)"),
+        (dict(runs={"a": {0: torch.full((5, 4), torch.nan)}}), "finite"),
+        (dict(measures={"kNN": {"a": [0.1, 0.2]}}), "measure 'kNN' needs 1 values for run 'a'"),
+        (dict(left="c"), "there is no run 'c'; there are a"),
+    ],
+)
+def test_sphere_errors(arguments, message):
+    good = dict(runs={"a": {0: torch.randn(5, 4)}}, labels=[0, 1, 0, 1, 0], classes=["x", "y"])
+    with pytest.raises(ValueError, match=message):
+        EmbeddingSphere(**good | arguments)
+
+
+def test_sphere_follows_sliders_choices_and_keys(mount):
+    page = mount(sphere())
+    assert page.locator("h4.sslw-run").all_inner_texts() == ["healthy", "collapsed"]
+    assert [t.strip() for t in page.locator(".sslw-balls .sslw-note").all_inner_texts()] == [
+        "spread 1.00",
+        "spread 0.00",
+    ]
+    drawn = canvases(page, ".sslw-ball")
+    collapsed = page.evaluate(CANVASES, ".sslw-ball")[1]
+
+    page.get_by_role("slider", name="Epoch").fill("0")
+    page.evaluate(FRAME)
+    assert page.locator(".sslw-balls .sslw-note").nth(1).inner_text() == "spread 0.50"
+    assert page.evaluate(CANVASES, ".sslw-ball")[1] != collapsed
+    assert page.locator(".sslw-now").get_attribute("x1") == "0"
+
+    page.get_by_role("combobox", name="Right").select_option(label="healthy")
+    page.evaluate(FRAME)
+    left, right = canvases(page, ".sslw-ball")
+    assert torch.equal(left, right), "the same run twice looks the same"
+    page.locator(".sslw-ball").first.press("ArrowRight")
+    page.evaluate(FRAME)
+    assert not torch.equal(canvases(page, ".sslw-ball")[0], left), "an arrow key turns the sphere"
+    assert drawn.shape[2] > 100
+
+
+def test_sphere_plays_to_the_end(mount):
+    page = mount(sphere())
+    page.get_by_role("button", name="Play").click()
+    assert page.get_by_role("button", name="Stop").count() == 1
+    page.get_by_role("button", name="Play").wait_for(timeout=5000)
+    assert page.evaluate("window.mounted[0].model.get('epoch')") == 3
+
+
+def test_turning_in_javascript_is_a_rotation(mount):
+    page = mount(sphere())
+    code = "([p, yaw, pitch]) => window.mounted[0].module.turned(p, yaw, pitch)"
+    for point in ([1, 0, 0], [0.6, 0.0, 0.8], [0, 1, 0]):
+        x = page.evaluate(code, [point, 0.7, -0.4])
+        assert sum(v * v for v in x) == pytest.approx(1)
+    assert page.evaluate(code, [[0.6, 0.0, 0.8], 0, 0]) == [0.6, 0, 0.8]

@@ -35,7 +35,7 @@ except ModuleNotFoundError:
     try:
         import sslbook
     except ModuleNotFoundError:
-        message = "The book's package did not install. Is this machine online? Try again."
+        message = "The book's package did not install. Is this machine online?"
         raise RuntimeError(message) from None
 
 import torch

@@ -6,5 +6,6 @@ as a notebook, in Jupyter and in Colab (ipywidgets >= 7.7.1, anywidget >= 0.9.21
 
 from sslbook.widgets.augmentation import AugmentationExplorer
 from sslbook.widgets.similarity import SimilarityMatrix
+from sslbook.widgets.sphere import EmbeddingSphere
 
-__all__ = ["AugmentationExplorer", "SimilarityMatrix"]
+__all__ = ["AugmentationExplorer", "EmbeddingSphere", "SimilarityMatrix"]

@@ -2,7 +2,7 @@
 
 /** An element with attributes, listeners (on...) and children. */
 function make(tag, attributes = {}, ...children) {
-  const shape = ["svg", "rect", "text", "g"].includes(tag);
+  const shape = ["svg", "rect", "text", "g", "line", "polyline"].includes(tag);
   const node = shape ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
