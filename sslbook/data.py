@@ -148,8 +148,7 @@ def load(
             raise ValueError(f"seed must be in [0, 2**31), got {seed}")
         halves = (_draw(train or 4096, seed), _draw(test or 1024, seed + TEST_SEED))
     elif name in SOURCES:
-        folder = Path(root or os.environ.get("SSLBOOK_DATA") or "~/.cache/sslbook").expanduser()
-        halves = _from_torchvision(name, folder, train, test)
+        halves = _from_torchvision(name, download.cache(root), train, test)
     else:
         raise ValueError(f"there is no image set {name!r}; there are {', '.join(NAMES)}, and from_folder(path)")
     return halves[0].to(device), halves[1].to(device)

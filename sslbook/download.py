@@ -6,6 +6,7 @@ The md5 is the only thing trusted. A mirror that is down, slow or wrong costs ti
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
 import http.client
 import os
@@ -100,6 +101,11 @@ FASHION_MNIST = tuple(
 )
 
 
+def cache(root: str | os.PathLike | None = None) -> Path:
+    """Where downloads are kept: `root`, else $SSLBOOK_DATA, else ~/.cache/sslbook."""
+    return Path(root or os.environ.get("SSLBOOK_DATA") or "~/.cache/sslbook").expanduser()
+
+
 def fetch(
     urls: Sequence[str],
     path: str | os.PathLike,
@@ -116,16 +122,19 @@ def fetch(
     nothing for `timeout` seconds, or less than `slow` bytes a second for `patience` seconds while others are left, is
     given up for the next one; slow ones are used last, the fastest first. Raises DownloadError with every mirror's
     reason, or at once if the disc is full.
+
+    Where only the first digits of an md5 are published, a star stands for the rest, as in "8cad7c*". With "*" alone any
+    whole answer is taken, and the caller has to check it.
     """
     urls = [urls] if isinstance(urls, str) else list(urls)
     path, md5 = Path(path).expanduser(), md5.lower()
     part = path.with_name(path.name + ".part")
-    if _md5(path) == md5:
+    if _agree(_md5(path), md5):
         return path
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path.parent):
-        if _md5(path) == md5:  # another process was faster
+        if _agree(_md5(path), md5):  # another process was faster
             return path
         fresh, slow_ones, tries, reasons = deque(urls), [], Counter(), {}
         while fresh or slow_ones:
@@ -144,7 +153,7 @@ def fetch(
                     fresh.append(url)  # it gave something, so it may give the rest
             else:
                 found = _md5(part)
-                if found == md5:
+                if _agree(found, md5):
                     with writing(path):
                         part.replace(path)
                     return path
@@ -252,6 +261,10 @@ def _md5(path: Path) -> str | None:
         return None
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _agree(found: str | None, md5: str) -> bool:
+    return found is not None and fnmatch.fnmatchcase(found, md5)
 
 
 def _size(path: Path) -> int:

@@ -39,10 +39,11 @@ def test_a_payload_is_refused_without_running_it(tmp_path, write):
     assert (tmp_path / "ran").exists(), "the payload is a real one"
 
 
-@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, -1])
-def test_a_cut_off_file_is_a_clear_error(tmp_path, keep):
+@pytest.mark.parametrize("keep", [0, 1, 100, 200, 0.5, -1])
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-2020"])
+def test_a_cut_off_file_is_a_clear_error(tmp_path, keep, zipped):
     path = tmp_path / "run.pt"
-    checkpoint.save(path, {"weights": torch.randn(1000)})
+    torch.save({"weights": torch.randn(1000)}, path, _use_new_zipfile_serialization=zipped)
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
     with pytest.raises(CheckpointError, match=r"run\.pt is not a readable checkpoint .*cut off"):

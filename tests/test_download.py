@@ -168,6 +168,20 @@ def test_a_wrong_md5_drops_the_partial_file(get):
     assert len(get.asked) == 1  # nothing was there before, so it is this mirror's fault
 
 
+@pytest.mark.parametrize("md5", [MD5[:6] + "*", MD5[:8].upper() + "*", "*"])
+def test_a_star_stands_for_the_digits_of_an_md5_that_nobody_published(get, md5):
+    get("good", md5=md5)
+    get("500", md5=md5)
+    assert get.asked == [("good", None)], "the file in place is known again"
+
+
+@pytest.mark.parametrize("md5", [MD5[:8], MD5[1:9] + "*", ""], ids=["no star", "other digits", "nothing"])
+def test_what_stands_before_the_star_must_be_right_and_without_one_all(get, md5):
+    with pytest.raises(DownloadError, match="another file"):
+        get("good", md5=md5)
+    assert not get.part.exists()
+
+
 def test_a_web_page_and_a_wrong_range_leave_the_partial_file_alone(get):
     get.part.write_bytes(BODY[:HALF])
     with pytest.raises(DownloadError, match="web page") as error:

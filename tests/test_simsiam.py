@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from sslbook import data, evaluate, views
 from sslbook.encoders import ConvNet
 from sslbook.losses import negative_cosine
 from sslbook.methods.simsiam import SimSiam
+from sslbook.pretrain import pretrain
 
 GOLDEN = np.load(Path(__file__).parent / "golden/03_simsiam.npz")
 
@@ -147,3 +150,21 @@ def test_a_state_dict_continues_identically():
 def test_refuses_nonsense(wrong):
     with pytest.raises(ValueError, match="dim must be at least 4 and layers at least 2"):
         tiny(**wrong)
+
+
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_without_the_stop_gradient_it_collapses(stop_gradient):
+    """On small shapes, with everything else equal: the loss of a perfect match, and one answer to every picture."""
+    train, _ = data.load("shapes", train=1024, test=64)
+    images = F.avg_pool2d(train.images.float(), 2).byte()
+    torch.manual_seed(1)
+    method = SimSiam(ConvNet(), dim=256, layers=2, stop_gradient=stop_gradient)
+    options = dict(optimizer="sgd", lr=0.6, weight_decay=5e-4, warmup_epochs=0, views=views.shapes(16))
+    history = pretrain(method, images, epochs=10, batch_size=64, progress=False, **options)
+    method.eval()
+    with torch.no_grad():
+        z = method.project(images[:256] / 255)
+    if stop_gradient:
+        assert history["loss"][-1] > -0.75 and evaluate.spread(z) > 0.6 and evaluate.rankme(z) > 6
+    else:
+        assert history["loss"][-1] < -0.85 and evaluate.spread(z) < 0.2 and evaluate.rankme(z) < 3

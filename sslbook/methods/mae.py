@@ -1,0 +1,150 @@
+"""MAE: Masked Autoencoders Are Scalable Vision Learners (He et al., 2022)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sslbook.losses import full_precision
+from sslbook.methods.base import Method
+from sslbook.views import Augmentation, Views
+from sslbook.vit import ViT, fixed_positions, layer_norm, linear, token, transformer
+
+
+@full_precision
+def masked_error(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error over the hidden patches only: (n, L, D), (n, L, D), bool (n, L)."""
+    return ((pred - target).square().mean(dim=2) * mask).sum() / mask.sum()
+
+
+class MAE(Method):
+    """Hide most patches of an image and predict their pixels from the few that are left.
+
+    The encoder sees the visible patches only (section 3). A small decoder gets their features, one
+    learnt token for all that is hidden, and every position; only the encoder is kept afterwards.
+
+    >>> method = MAE(vit_tiny(), decoder_dim=192, decoder_depth=4, decoder_heads=3)
+    >>> pretrain(method, images, epochs=400, lr=6e-4, weight_decay=0.05, warmup_epochs=40)
+
+    Args:
+        encoder: a `ViT`, which also says how pixels are standardised.
+        mask_ratio: the share of hidden patches, in (0, 1).
+        norm_pix_loss: predict each patch standardised by its own mean and variance: better features
+            (table 1d). The official `_full` weights do; the `visualize` ones predict plain pixels.
+        decoder_dim, decoder_depth, decoder_heads: the paper's 512 x 8 x 16 serves every encoder.
+    """
+
+    def __init__(
+        self,
+        encoder: ViT,
+        mask_ratio: float = 0.75,
+        norm_pix_loss: bool = False,
+        decoder_dim: int = 512,
+        decoder_depth: int = 8,
+        decoder_heads: int = 16,
+    ):
+        if not isinstance(encoder, ViT):
+            raise ValueError(f"MAE needs a ViT, got a {type(encoder).__name__}: it drops patches")
+        super().__init__(encoder)
+        self.keep, self.norm_pix_loss = int(encoder.patches * (1 - mask_ratio)), norm_pix_loss
+        if not 0 < self.keep < encoder.patches:
+            raise ValueError(f"mask_ratio must lie in (0, 1) and keep a patch, got {mask_ratio}")
+        self.decoder_embed = linear(encoder.features_dim, decoder_dim)
+        self.mask_token = token(decoder_dim)
+        self.decoder_pos_embed = fixed_positions(decoder_dim, encoder.size // encoder.patch)
+        self.decoder_blocks = transformer(decoder_dim, decoder_depth, decoder_heads)
+        self.decoder_norm = layer_norm(decoder_dim)
+        self.decoder_pred = linear(decoder_dim, 3 * encoder.patch**2)
+
+    @staticmethod
+    def views(size: int) -> Views:
+        """One view, cropped and flipped: more does not help (table 1e)."""
+        return [Augmentation(size, scale=(0.2, 1), flip=0.5)]
+
+    def patchify(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W) to (n, L, 3 p^2): patches row by row; so are their pixels, colours last."""
+        p = self.encoder.patch
+        x = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # n, 3, rows, p, columns, p
+        return x.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+    def unpatchify(self, patches: Tensor) -> Tensor:
+        """The way back: (n, L, 3 p^2) to (n, 3, H, W)."""
+        p, grid = self.encoder.patch, self.encoder.size // self.encoder.patch
+        x = patches.unflatten(2, (p, p, 3)).unflatten(1, (grid, grid))  # n, rows, columns, p, p, 3
+        return x.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+
+    def random_masking(self, tokens: Tensor, noise: Tensor | None = None):
+        """Of tokens (n, L, dim) keep those of lowest noise (n, L) (section 3, "Masking").
+
+        Noise is drawn by default; booleans say which are hidden, as many in each image. Returns the
+        visible tokens (n, keep, dim) in order of noise, `mask` (n, L), True = hidden, and
+        `ids_restore` (n, L), the place of every patch in order of noise.
+        """
+        noise = torch.rand(tokens.shape[:2]) if noise is None else noise  # the CPU's global RNG
+        keep = (~noise).sum(dim=-1).unique() if noise.dtype == torch.bool else [self.keep]
+        if noise.shape != tokens.shape[:2] or len(keep) != 1:
+            raise ValueError(f"noise must be (n, {tokens.shape[1]}); if bool, rows hide as many")
+        ids_shuffle = noise.to(tokens.device, torch.float32).argsort(dim=1, stable=True)
+        ids_restore = ids_shuffle.argsort(dim=1)
+        visible = tokens.take_along_dim(ids_shuffle[:, : keep[0], None], dim=1)
+        return visible, ids_restore >= keep[0], ids_restore
+
+    def encode(self, images: Tensor, noise: Tensor | None = None):
+        """Features of CLS and visible patches (n, 1 + keep, dim), with `mask` and `ids_restore`."""
+        tokens = self.encoder.tokens(images)  # with positions: a patch must know where it was
+        visible, mask, ids_restore = self.random_masking(tokens, noise)
+        return self.encoder.encode(visible), mask, ids_restore
+
+    def decode(self, latent: Tensor, ids_restore: Tensor) -> Tensor:
+        """A prediction for every patch, (n, L, 3 p^2), from (n, 1 + keep, dim)."""
+        cls, visible = self.decoder_embed(latent).tensor_split([1], dim=1)
+        hidden = self.mask_token.expand(len(latent), ids_restore.shape[1] - visible.shape[1], -1)
+        x = torch.cat([visible, hidden], dim=1).take_along_dim(ids_restore[:, :, None], dim=1)
+        x = self.decoder_blocks(torch.cat([cls, x], dim=1) + self.decoder_pos_embed)
+        return self.decoder_pred(self.decoder_norm(x))[:, 1:]
+
+    def target(self, images: Tensor):
+        """What to predict (n, L, 3 p^2), and the mean and deviation taken out of each patch."""
+        pixels = self.patchify(self.encoder.standardise(images))
+        mean, std = 0, 1
+        if self.norm_pix_loss:
+            var, mean = torch.var_mean(pixels, dim=2, keepdim=True)  # unbiased, as officially
+            std = (var + 1e-6).sqrt()
+        return (pixels - mean) / std, mean, std
+
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, the prediction (n, L, 3 p^2) and the mask (n, L), True = hidden."""
+        latent, mask, ids_restore = self.encode(images, noise)
+        pred = self.decode(latent, ids_restore)
+        return masked_error(pred, self.target(images)[0], mask), pred, mask
+
+    def loss(self, views: list[Tensor]) -> Tensor:
+        if len(views) != 1:
+            raise ValueError(f"MAE takes one view of an image, got {len(views)}: see `MAE.views`")
+        return self(views[0])[0]
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Images with their hidden patches as predicted, in [0, 1], and `hidden`: bool (n, L).
+
+        `hidden` is drawn by default, or says which patches: any number, the same in each image.
+        With `norm_pix_loss` a patch's mean and deviation, which nobody predicts, are the true ones.
+        """
+        latent, hidden, ids_restore = self.encode(images, hidden)
+        _, mean, std = self.target(images)
+        pred = self.unpatchify(self.decode(latent, ids_restore) * std + mean)
+        pred = self.encoder.unstandardise(pred).clamp(0, 1)
+        pixels = torch.where(hidden[:, :, None], self.patchify(pred), self.patchify(images))
+        return self.unpatchify(pixels), hidden
+
+    def parameter_groups(self, weight_decay: float) -> list[dict]:
+        """As always, with betas for AdamW: the second is .95 (table 8)."""
+        return [dict(g, betas=(0.9, 0.95)) for g in super().parameter_groups(weight_decay)]
+
+    def load_official_state(self, state: dict[str, Tensor]) -> None:
+        """Strictly load the flat state dict of an official `_full` or `visualize` checkpoint."""
+        if "mask_token" not in state:
+            raise ValueError("no decoder in this state dict: try `encoder.load_state_dict(state)`")
+        ours = ("mask_token", "decoder_")
+        named = {k if k.startswith(ours) else f"encoder.{k}": v for k, v in state.items()}
+        self.load_state_dict(named)
