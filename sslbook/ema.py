@@ -1,4 +1,4 @@
-"""A network that follows another as its exponential moving average: MoCo's keys, the targets of BYOL, DINO, I-JEPA."""
+"""A network that follows another as its exponential moving average: MoCo's keys, BYOL's target."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ def follower(online: nn.Module) -> nn.Module:
     return copy.deepcopy(online).requires_grad_(False)
 
 
-def update_ema(target: nn.Module, online: nn.Module, tau: float, *, copy_buffers: bool = False) -> None:
+def update_ema(target: nn.Module, online: nn.Module, tau: float, *, copy_buffers=False) -> None:
     """target <- tau * target + (1 - tau) * online, all parameters in one call, without a gradient.
 
-    Buffers are no part of the average. A target in train mode (MoCo, BYOL) keeps the batch-norm statistics of what it
-    has seen itself; `copy_buffers=True` takes the online network's, for a target that never runs in train mode.
+    Buffers are no part of the average. A target in train mode (MoCo, BYOL) keeps the batch-norm
+    statistics of what it has seen itself; `copy_buffers=True` takes the online network's, for a
+    target that never runs in train mode.
 
     Args:
         target: moved in place; the same architecture as `online`, for instance `follower(online)`.
@@ -32,16 +33,16 @@ def update_ema(target: nn.Module, online: nn.Module, tau: float, *, copy_buffers
         raise ValueError(f"tau must lie in [0, 1], got {tau}")
     old, new = list(target.parameters()), list(online.parameters())
     if [p.shape for p in old] != [p.shape for p in new]:
-        raise ValueError("target and online must be the same architecture; their parameters differ in number or shape")
+        raise ValueError("target and online must be the same architecture; shapes differ")
     if old:
-        get_ema_multi_avg_fn(tau)(old, new, None)  # a handful of kernels for a whole network, not one a parameter
+        get_ema_multi_avg_fn(tau)(old, new, None)  # a handful of kernels for the whole network
     if copy_buffers:
         for ours, theirs in zip(target.buffers(), online.buffers(), strict=True):
             ours.copy_(theirs)
 
 
 def cosine_tau(progress: float, base: float) -> float:
-    """1 - (1 - base) (cos(pi progress) + 1) / 2 (Grill et al., 2020, section 3.3): `base` at 0, exactly 1.0 from 1 on.
+    """1 - (1 - base) (cos(pi progress) + 1) / 2 (BYOL, section 3.3): `base` at 0, 1.0 from 1 on.
 
     The target follows quickly while there is much to learn, and stands still at the end.
     """

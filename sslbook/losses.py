@@ -13,7 +13,8 @@ from torch import Tensor
 def full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Compute in float32 inside autocast too.
 
-    bfloat16 knows no number between 0.992 and 0.996, and a temperature of 0.1 makes that a step of 0.04 in a logit.
+    bfloat16 knows no number between 0.992 and 0.996, and a temperature of 0.1 makes that a step of
+    0.04 in a logit.
     """
 
     @functools.wraps(loss)
@@ -31,21 +32,23 @@ def full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def info_nce_loss(features: Tensor, temperature: float = 0.5) -> Tensor:
     """NT-Xent, the InfoNCE loss of SimCLR (Chen et al., 2020, equation 1).
 
-    Every row must find its partner among all other rows: minus the log of the softmax, over the 2N - 1 other rows,
-    of the cosine with the partner divided by the temperature, averaged over the 2N rows.
+    Every row must find its partner among the 2N - 1 other rows: minus the log of their softmax, of
+    the cosine with the partner divided by the temperature, averaged over the 2N rows.
 
     Args:
-        features: (2N, D) floats, `[view1; view2]`: rows i and i + N come from the same image. Normalised in here.
+        features: (2N, D) floats, `[view1; view2]`: rows i and i + N come from the same image.
+            Normalised in here.
         temperature: tau > 0. Small values attend to the hardest negatives only.
 
     Returns:
-        A scalar. If all rows are alike it is ln(2N - 1), so a loss that "stops falling" near that has learnt nothing.
+        A scalar. If all rows are alike it is ln(2N - 1), so a loss that "stops falling" near that
+        has learnt nothing.
 
     Raises:
         ValueError: if there are not 2N rows, or the temperature is not positive.
     """
     if features.ndim != 2 or len(features) % 2 or len(features) < 2:
-        raise ValueError(f"features must be (2N, D), two views stacked as [view1; view2]; got {tuple(features.shape)}")
+        raise ValueError(f"features must be (2N, D), [view1; view2]; got {tuple(features.shape)}")
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     z = F.normalize(features, dim=1)
@@ -61,10 +64,11 @@ def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
 
     Args:
         p: (N, D) floats, the predictions. Normalised in here.
-        z: (N, D) floats, what they should have said. A gradient flows here too: the method decides to stop it.
+        z: (N, D) floats, what they should have said. A gradient flows here too: the method decides
+            to stop it.
 
     Returns:
-        A scalar in [-1, 1]; -1 if every prediction is right, which a collapsed network also reaches.
+        A scalar in [-1, 1]; -1 if every prediction is right, as also in a collapsed network.
 
     Raises:
         ValueError: if p and z are not two (N, D) tensors of one shape.
@@ -75,9 +79,9 @@ def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
 
 
 def byol_loss(p: Tensor, z: Tensor) -> Tensor:
-    """2 - 2 cos(p, z), averaged over the rows: the squared distance of the normalised vectors (BYOL, equation 2).
+    """2 - 2 cos(p, z), averaged over the rows: the squared distance of unit vectors (BYOL, eq. 2).
 
-    One direction only; BYOL adds the other (Grill et al., 2020, section 3.1). Arguments and errors are those of
-    `negative_cosine`; the scalar lies in [0, 4].
+    One direction only; BYOL adds the other (Grill et al., 2020, section 3.1). Arguments and errors
+    are those of `negative_cosine`; the scalar lies in [0, 4].
     """
     return 2 + 2 * negative_cosine(p, z)

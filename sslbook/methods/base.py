@@ -1,4 +1,4 @@
-"""What a method is to the training loop: the views it needs, its loss on them, what happens after a step."""
+"""What a method is to the training loop: its views, its loss on them, what follows a step."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ class Method(nn.Module, ABC):
         """Called after every optimiser step; `progress` runs from 0 to 1 over the training."""
 
     def parameter_groups(self, weight_decay: float) -> list[dict]:
-        """Optimiser groups; one with `"constant_lr": True` keeps the base rate while the others follow the cosine."""
+        """Groups for the optimiser; one with `"constant_lr": True` does not follow the cosine."""
         return parameter_groups(self, weight_decay)

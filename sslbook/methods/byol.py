@@ -1,4 +1,4 @@
-"""BYOL: Bootstrap Your Own Latent, a New Approach to Self-Supervised Learning (Grill et al., 2020)."""
+"""BYOL: Bootstrap Your Own Latent (Grill et al., 2020)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from sslbook.optim import parameter_groups
 
 
 class BYOL(Method):
-    """Predict what a slow copy of oneself says about another view of the image, without negatives (section 3.1).
+    """Predict what a slow copy of oneself says about another view of the image (section 3.1).
 
-    The online network theta is encoder, projector g and predictor q; the target xi is the moving average of the
-    first two, and never gets a gradient.
+    The online network theta is encoder, projector g and predictor q; the target xi is the moving
+    average of the first two, and never gets a gradient.
 
     >>> method = BYOL(resnet18(), tau=0.99)
     >>> pretrain(method, images, epochs=200, optimizer="lars", lr=0.2, weight_decay=1.5e-6)
 
     Args:
         encoder: the online f.
-        dim, hidden: output and hidden width of projector and predictor; batch norm in the hidden layer only.
-        tau: base momentum of the target in [0, 1]: .97, .99 and .996 for 40, 300 and 1,000 epochs on ImageNet.
+        dim, hidden: output and hidden width of projector and predictor; batch norm in the hidden
+            layer only.
+        tau: base momentum of the target in [0, 1]: .97, .99 and .996 for 40, 300 and 1,000 epochs
+            on ImageNet.
         schedule: let tau rise to exactly 1 as half a cosine (section 3.3); False keeps it constant.
         predictor: False compares the projections themselves, and collapses (section 5, table 5b).
         predictor_lr: the predictor's learning rate, as a multiple of the others'.
@@ -54,7 +56,7 @@ class BYOL(Method):
 
     @property
     def online(self) -> nn.Sequential:
-        """What the target follows, of the modules that this method holds as `encoder` and `projector`."""
+        """What the target follows: the modules held as `encoder` and `projector`."""
         return nn.Sequential(self.encoder, self.projector)
 
     def predict(self, images: Tensor) -> Tensor:
@@ -63,13 +65,15 @@ class BYOL(Method):
 
     @torch.no_grad()
     def project_target(self, images: Tensor) -> Tensor:
-        """z' of the target: (n, 3, H, W) to (n, dim), without a gradient, in train mode with its batch's statistics."""
+        """z' of the target: (n, 3, H, W) to (n, dim), in train mode, without a gradient."""
         return self.target(images)
 
     def loss(self, views: list[Tensor]) -> Tensor:
-        """Each view predicts the other; the two directions are summed (section 3.1), so it lies in [0, 8]."""
-        x, x_ = views  # one after the other, not concatenated: each has its own batch-norm statistics
-        return byol_loss(self.predict(x), self.project_target(x_)) + byol_loss(self.predict(x_), self.project_target(x))
+        """Each view predicts the other; the sum of both directions (section 3.1), in [0, 8]."""
+        x, x_ = views  # not concatenated: each has its own batch-norm statistics
+        there = byol_loss(self.predict(x), self.project_target(x_))
+        back = byol_loss(self.predict(x_), self.project_target(x))
+        return there + back
 
     def update_target(self, tau: float) -> None:
         """xi <- tau xi + (1 - tau) theta (equation 1)."""
@@ -79,7 +83,8 @@ class BYOL(Method):
         self.update_target(cosine_tau(progress, self.tau) if self.schedule else self.tau)
 
     def parameter_groups(self, weight_decay: float) -> list[dict]:
-        """As always, with the predictor in groups of its own: their rate is `lr_scale` times the others'."""
+        """As always; the predictor's rate is `lr_scale` times the others'."""
         groups = parameter_groups(self.online, weight_decay)
-        groups += [dict(g, lr_scale=self.predictor_lr) for g in parameter_groups(self.predictor, weight_decay)]
+        predictor = parameter_groups(self.predictor, weight_decay)
+        groups += [dict(group, lr_scale=self.predictor_lr) for group in predictor]
         return [group for group in groups if group["params"]]

@@ -1,6 +1,7 @@
 """MoCo: Momentum Contrast for Unsupervised Visual Representation Learning (He et al., 2020).
 
-With the head, views and temperature of v2: Improved Baselines with Momentum Contrastive Learning (Chen et al., 2020).
+With the head, views and temperature of v2: Improved Baselines with Momentum Contrastive Learning
+(Chen et al., 2020).
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from sslbook.methods.base import Method
 
 
 class MoCo(Method):
-    """Find the key of the same image among a queue of K keys of earlier batches (equation 1, algorithm 1).
+    """Find the key of the same image among K keys of earlier batches (equation 1, algorithm 1).
 
-    Queries come from f_q, the encoder with its head, which is trained; keys come from f_k, its moving average
-    (equation 2), so that the keys in the queue are alike though up to K / batch steps old.
+    Queries come from f_q, the encoder with its head, which is trained; keys come from f_k, its
+    moving average (equation 2), so that the keys in the queue are alike though up to K / batch
+    steps old.
 
     >>> method = MoCo(resnet18(), K=4096, m=0.99, T=0.1)
-    >>> pretrain(method, images, epochs=200, batch_size=256, optimizer="sgd", lr=0.03, weight_decay=5e-4)
+    >>> pretrain(method, images, epochs=200, optimizer="sgd", lr=0.03, weight_decay=5e-4)
 
     Args:
         encoder: f_q without its head. Its `BatchNorm2d` are split in place, see `bn_splits`.
@@ -33,10 +35,11 @@ class MoCo(Method):
         m: momentum of f_k in [0, 1]; .999 on ImageNet.
         T: temperature > 0: .07 in v1, .2 in v2.
         mlp: v2's head of two layers, without batch norm; False is v1's linear head.
-        symmetric: each view is query once and key once (the mean of both losses), as good as twice the epochs.
-        bn_splits: batch norm sees the batch in so many parts, and the keys go through f_k in another order
-            (section 3.3). The paper's 8 GPUs did just that. 1 is plain batch norm: it tells queries which key shares
-            their batch, and shuffling alone changes no mean.
+        symmetric: each view is query once and key once (the mean of both losses), as good as twice
+            the epochs.
+        bn_splits: batch norm sees the batch in so many parts, and the keys go through f_k in
+            another order (section 3.3). The paper's 8 GPUs did just that. 1 is plain batch norm: it
+            tells queries which key shares their batch, and shuffling alone changes no mean.
     """
 
     views = staticmethod(views.moco_v2)
@@ -54,19 +57,21 @@ class MoCo(Method):
     ):
         if K < 1 or not 0 <= m <= 1 or not T > 0 or bn_splits < 1:
             raise ValueError(
-                f"MoCo needs K >= 1, 0 <= m <= 1, T > 0, bn_splits >= 1; got K={K}, m={m}, T={T}, bn_splits={bn_splits}"
+                "MoCo needs K >= 1, 0 <= m <= 1, T > 0 and bn_splits >= 1, "
+                f"got K={K}, m={m}, T={T}, bn_splits={bn_splits}"
             )
         super().__init__(split_batch_norm(encoder, bn_splits) if bn_splits > 1 else encoder)
         width = features_dim(encoder)
         self.projector = mlp_head([width, width, dim] if mlp else [width, dim], norm=False)
         self.f_k = follower(self.f_q)
         self.register_buffer("queue", F.normalize(torch.randn(dim, K), dim=0))
-        self.register_buffer("queue_ptr", torch.zeros(1, dtype=torch.long))  # the oldest key, the next to be replaced
+        # the oldest key, the next to be replaced
+        self.register_buffer("queue_ptr", torch.zeros(1, dtype=torch.long))
         self.K, self.m, self.T, self.symmetric, self.bn_splits = K, m, T, symmetric, bn_splits
 
     @property
     def f_q(self) -> nn.Sequential:
-        """The trained network, of the modules that this method holds as `encoder` and `projector`."""
+        """The trained network: the modules held as `encoder` and `projector`."""
         return nn.Sequential(self.encoder, self.projector)
 
     def queries(self, images: Tensor) -> Tensor:
@@ -78,30 +83,33 @@ class MoCo(Method):
         """k = f_k(x) normalised: (n, 3, H, W) to (n, dim), without a gradient."""
         if self.bn_splits == 1 or not self.training:
             return F.normalize(self.f_k(images), dim=1)
-        order = torch.randperm(len(images)).to(images.device)  # drawn on the CPU, whose generator a checkpoint keeps
+        order = torch.randperm(len(images))  # on the CPU, whose generator a checkpoint keeps
+        order = order.to(images.device)
         k = F.normalize(self.f_k(images[order]), dim=1)
         return torch.empty_like(k).index_copy_(0, order, k)
 
     @full_precision
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
-        """(n, 1 + K): each query's cosine with its own key, in column 0, and with those in the queue, over T."""
+        """(n, 1 + K): each query's cosine with its own key, then with the queue, over T."""
         positive = (q * k).sum(dim=1, keepdim=True)
-        negatives = q @ self.queue.clone()  # cloned: the backward pass needs it after `enqueue` has changed it
+        # cloned: the backward pass needs it after `enqueue` has changed it
+        negatives = q @ self.queue.clone()
         return torch.cat([positive, negatives], dim=1) / self.T
 
     @torch.no_grad()
     def enqueue(self, k: Tensor) -> None:
         """Write keys (n, dim) over the n oldest ones, around the end of the queue if need be."""
         if len(k) > self.K:
-            raise ValueError(f"the batch has {len(k)} keys, more than the queue's K={self.K}: take a larger K")
+            raise ValueError(f"the batch has {len(k)} keys, more than the queue's K={self.K}")
         places = (self.queue_ptr + torch.arange(len(k), device=k.device)) % self.K
         self.queue[:, places] = k.T.to(self.queue.dtype)
         self.queue_ptr.copy_((self.queue_ptr + len(k)) % self.K)
 
     def loss(self, views: list[Tensor]) -> Tensor:
-        """f_k moves first and the new keys join the queue last, as in the official code; in eval mode neither happens.
+        """f_k moves first, the new keys join the queue last; in eval mode neither happens.
 
-        Algorithm 1 moves f_k after the step, which only the very first step could tell: there f_k equals f_q.
+        Algorithm 1 moves f_k after the step, which only the very first step could tell: there f_k
+        equals f_q.
         """
         if self.training:
             update_ema(self.f_k, self.f_q, self.m)

@@ -1,4 +1,7 @@
-"""SimCLR: A Simple Framework for Contrastive Learning of Visual Representations (Chen et al., 2020)."""
+"""SimCLR: A Simple Framework for Contrastive Learning of Visual Representations.
+
+Chen et al., 2020.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from sslbook.methods.base import Method
 class SimCLR(Method):
     """Contrast two views of every image with all other images of the batch (algorithm 1).
 
-    The encoder f gives h, which is kept; the projector g gives z, which only the loss sees (section 4.2).
+    The encoder f gives h, which is kept; the projector g gives z for the loss (section 4.2).
 
     >>> method = SimCLR(ConvNet(), temperature=0.1)
     >>> pretrain(method, images, epochs=30)
@@ -23,7 +26,13 @@ class SimCLR(Method):
 
     views = staticmethod(views.simclr)
 
-    def __init__(self, encoder: nn.Module, dim: int = 128, hidden: int | None = None, temperature: float = 0.5):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int = 128,
+        hidden: int | None = None,
+        temperature: float = 0.5,
+    ):
         super().__init__(encoder)
         width = features_dim(encoder)
         self.projector = mlp_head([width, hidden or width, dim], norm_output=True)
@@ -34,5 +43,6 @@ class SimCLR(Method):
         return self.projector(self.encoder(images))
 
     def loss(self, views: list[Tensor]) -> Tensor:
-        z = self.project(torch.cat(views))  # (2N, dim), one pass: batch norm sees both views, as in the official code
+        # one pass: batch norm sees both views, as in the official code
+        z = self.project(torch.cat(views))  # (2N, dim)
         return info_nce_loss(z, self.temperature)

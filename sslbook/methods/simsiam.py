@@ -12,12 +12,12 @@ from sslbook.methods.base import Method
 
 
 class SimSiam(Method):
-    """Predict one view's projection from the other's, with a stop-gradient and nothing else (equations 1-4).
+    """Predict one view's projection from the other's, with a stop-gradient (equations 1-4).
 
     f is encoder and projector, h the predictor, a bottleneck (section 3, "Baseline settings").
 
     >>> method = SimSiam(resnet18(), layers=2)
-    >>> pretrain(method, images, epochs=800, batch_size=512, optimizer="sgd", lr=0.06, weight_decay=5e-4)
+    >>> pretrain(method, images, epochs=800, optimizer="sgd", lr=0.03, weight_decay=5e-4)
 
     Args:
         encoder: what is kept.
@@ -42,29 +42,34 @@ class SimSiam(Method):
         predictor: bool = True,
     ):
         if dim < 4 or layers < 2:
-            raise ValueError(f"dim must be at least 4 and layers at least 2, got dim={dim}, layers={layers}")
+            at_least = "dim must be at least 4 and layers at least 2"
+            raise ValueError(f"{at_least}, got dim={dim}, layers={layers}")
         super().__init__(encoder)
         width = features_dim(encoder)
-        # The output's batch norm has no scale and shift. The linear layer before it has no bias here and a frozen one
-        # in the official code: the norm takes it away, so that only the running mean would show it.
-        self.projector = mlp_head([width] + [hidden or width] * (layers - 1) + [dim], norm_output=True)
-        self.predictor = mlp_head([dim, bottleneck or dim // 4, dim]) if predictor else nn.Identity()
+        # The output's batch norm has no scale and shift. The linear layer before it has no bias
+        # here and a frozen one in the official code: the norm takes it away, so that only the
+        # running mean would show it.
+        widths = [width] + [hidden or width] * (layers - 1) + [dim]
+        self.projector = mlp_head(widths, norm_output=True)
+        self.predictor = nn.Identity()
+        if predictor:
+            self.predictor = mlp_head([dim, bottleneck or dim // 4, dim])
         self.stop_gradient = stop_gradient
 
     def project(self, images: Tensor) -> Tensor:
-        """z = f(x): (n, 3, H, W) to (n, dim). The std of z / |z| stays near 1 / sqrt(dim) unless it collapses."""
+        """z = f(x): (n, 3, H, W) to (n, dim). Healthy: the std of z / |z| is near 1 / sqrt(dim)."""
         return self.projector(self.encoder(images))
 
     def loss(self, views: list[Tensor]) -> Tensor:
         """L = D(p1, stopgrad(z2)) / 2 + D(p2, stopgrad(z1)) / 2 (equation 4), in [-1, 1]."""
-        z1, z2 = (self.project(x) for x in views)  # one after the other: each view has its own batch-norm statistics
+        z1, z2 = map(self.project, views)  # not concatenated: each has its own batch statistics
         p1, p2 = self.predictor(z1), self.predictor(z2)
         if self.stop_gradient:
             z1, z2 = z1.detach(), z2.detach()
         return (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2
 
     def parameter_groups(self, weight_decay: float) -> list[dict]:
-        """Weight decay on everything, norms and biases too, and a predictor whose learning rate does not decay."""
+        """Weight decay on everything, norms too, and a predictor whose rate does not decay."""
         f = [*self.encoder.parameters(), *self.projector.parameters()]
         groups = [{"params": f}, {"params": list(self.predictor.parameters()), "constant_lr": True}]
         return [dict(group, weight_decay=weight_decay) for group in groups if group["params"]]
