@@ -60,7 +60,7 @@ BUDGETS = {
     "smoke": SMOKE,
     "cpu": replace(SMOKE, name="cpu", train=4096, test=1024, epochs=40, supervised_epochs=12),
     "cifar10-cpu": Budget(
-        "cifar10-cpu", "cifar10", None, None, 14, 8, 256, encoders.ConvNet, views.cifar(), "cpu", recipes.CIFAR10_CPU
+        "cifar10-cpu", "cifar10", None, None, 10, 8, 256, encoders.ConvNet, views.cifar(), "cpu", recipes.CIFAR10_CPU
     ),
     "gpu": Budget("gpu", "cifar10", None, None, 20, 10, 512, encoders.resnet18, views.cifar(), "cuda", recipes.CIFAR10),
 }

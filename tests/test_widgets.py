@@ -503,7 +503,7 @@ def test_sphere_state():
         {"a": {0: torch.randn(5, 2)}, "b": {0: torch.randn(5, 2)}}, [0] * 5, ["x"], left="b", right="a"
     )
     assert (named.left, named.right) == (1, 0)
-    assert widget.measures["spread"][0] == [None, 0.4, None, 1.0], "JSON knows no infinity"
+    assert widget.measures[0][1][0] == [None, 0.4, None, 1.0], "JSON knows no infinity"
 
 
 def test_one_direction_of_all_epochs_keeps_a_run_comparable():

@@ -34,7 +34,7 @@ function render({ model, el }) {
   const epochs = model.get("epochs");
   const labels = model.get("labels");
   const classes = model.get("classes");
-  const measures = model.get("measures"); // {name: [[value of each epoch] of each run]}
+  const measures = model.get("measures"); // [[name, [[value of each epoch] of each run]]]
 
   let [yaw, pitch] = [0.6, -0.35];
   let playing = 0;
@@ -99,7 +99,7 @@ function render({ model, el }) {
     soon();
   }
 
-  const charts = Object.keys(measures).map((name) => {
+  const charts = measures.map(([name, values]) => {
     const lines = Object.fromEntries(
       SIDES.map((side) => [side, make("polyline", { class: `sslw-line sslw-run-${side}`, fill: "none", "vector-effect": "non-scaling-stroke" })]),
     );
@@ -107,7 +107,7 @@ function render({ model, el }) {
     const [high, low] = [make("span"), make("span")];
     const plot = make("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img" }, now, lines.left, lines.right);
     const box = make("div", { class: "sslw-plot" }, plot, make("div", { class: "sslw-range" }, high, low));
-    return { name, lines, now, high, low, plot, item: make("div", {}, make("h4", {}, name), box) };
+    return { name, values, lines, now, high, low, plot, item: make("div", {}, make("h4", {}, name), box) };
   });
 
   root.append(
@@ -126,11 +126,11 @@ function render({ model, el }) {
       const { canvas, title, said } = spheres[side];
       title.textContent = runs[at[side]];
       canvas.setAttribute("aria-label", `${n} embeddings of ${runs[at[side]]} on a sphere, after epoch ${epochs[e]}. Arrow keys turn it.`);
-      said.textContent = Object.entries(measures).map(([name, values]) => `${name} ${number(values[at[side]][e])}`).join(" \u00b7 ");
+      said.textContent = measures.map(([name, values]) => `${name} ${number(values[at[side]][e])}`).join(" \u00b7 ");
       drawSphere(canvas, pointsAt(bytes, shape, at[side], e));
     }
-    for (const { name, lines, now, high: top, low: bottom, plot } of charts) {
-      const curves = SIDES.map((side) => measures[name][at[side]]);
+    for (const { name, values, lines, now, high: top, low: bottom, plot } of charts) {
+      const curves = SIDES.map((side) => values[at[side]]);
       const { low, high, y } = scaled(curves);
       const x = (i) => (epochCount > 1 ? (100 * i) / (epochCount - 1) : 50);
       SIDES.forEach((side, k) => {

@@ -43,7 +43,7 @@ class EmbeddingSphere(anywidget.AnyWidget):
     epochs = traitlets.List().tag(sync=True)
     labels = traitlets.List().tag(sync=True)
     classes = traitlets.List().tag(sync=True)
-    measures = traitlets.Dict().tag(sync=True)
+    measures = traitlets.List().tag(sync=True)  # [[name, one list of values for each run]]: a page sorts a dict
     epoch = traitlets.Int(0).tag(sync=True)
     left = traitlets.Int(0).tag(sync=True)
     right = traitlets.Int(0).tag(sync=True)
@@ -76,12 +76,12 @@ class EmbeddingSphere(anywidget.AnyWidget):
                     raise ValueError(
                         f"run {name!r}, epoch {epoch}: embeddings must be finite and ({n}, D), got {tuple(z.shape)}"
                     )
-        values = {}
+        values = []
         for measure, curves in (measures or {}).items():
             wrong = [name for name in names if len(curves.get(name, ())) != len(epochs)]
             if wrong:
                 raise ValueError(f"measure {measure!r} needs {len(epochs)} values for run {wrong[0]!r}")
-            values[measure] = [[_number(v) for v in curves[name]] for name in names]
+            values.append([measure, [[_number(v) for v in curves[name]] for name in names]])
         for side in (left, right):
             if side is not None and side not in names:
                 raise ValueError(f"there is no run {side!r}; there are {', '.join(names)}")
