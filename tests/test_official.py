@@ -14,6 +14,7 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from test_checkpoint import Payload
 from torchvision.models import resnet
 from torchvision.transforms.functional import normalize
 
@@ -407,16 +408,6 @@ def test_a_web_page_is_called_one(tmp_path):
     (tmp_path / "file.pth").write_text("\n<!DOCTYPE html><html>Not found</html>")
     with pytest.raises(CheckpointError, match=r"file\.pth is a web page"):
         load_official(tmp_path / "file.pth")
-
-
-class Payload:
-    """What an attacker's checkpoint does when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

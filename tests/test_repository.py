@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import yaml
@@ -106,6 +107,13 @@ def test_ci_script_runs_the_readmes_test_command():
     assert os.access(script, os.X_OK)
     assert script.read_text().rstrip().splitlines()[-1] == "make test"
     assert re.search(r"^make test$", README, flags=re.MULTILINE)
+
+
+def test_the_package_is_installed_whole():
+    """Packages are listed by name, for the sake of the logs; none may be forgotten."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {p.parent.relative_to(ROOT).as_posix().replace("/", ".") for p in ROOT.glob("sslbook/**/*.py")}
+    assert {name for name in listed if name != "sslbook.logs"} == folders
 
 
 def test_licences_are_there():
