@@ -117,7 +117,7 @@ def pretrain(
     generator = torch.Generator().manual_seed(seed)
     bar = progress_bar(total=total, desc=type(method).__name__, show=progress)
     with bar, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # for what a method draws itself, always on the CPU: MoCo's order of keys
+        torch.manual_seed(seed)  # for what a method draws itself, always on the CPU
         if checkpoint is not None and Path(checkpoint).exists():
             _resume(checkpoint, config, method, optim, scaler, generator, history)
         method.train()

@@ -1,3 +1,4 @@
+import inspect
 import json
 import math
 import signal
@@ -5,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
@@ -210,6 +212,14 @@ def test_the_rate_rises_falls_and_stays_where_a_group_says_so():
     assert rate[10] == pytest.approx(0.2 * 0.5 * (1 + math.cos(math.pi * 6 / 12)))
     assert set(constant) == {0.2} and tenfold == pytest.approx([10 * r for r in rate])
     assert progress[0] == 1 / 16 and progress[-1] == 1
+
+
+def test_the_loop_names_no_method_and_a_method_fits_a_screen():
+    loop = inspect.getsource(sys.modules["sslbook.pretrain"]).lower()
+    files = {path.stem: path for path in Path(inspect.getfile(Method)).parent.glob("[a-z]*.py") if path.stem != "base"}
+    assert {"simclr", "moco", "byol", "simsiam"} <= files.keys()
+    assert [name for name in files if name in loop] == []
+    assert [name for name, path in files.items() if len(path.read_text().splitlines()) > 150] == []
 
 
 def test_labels_never_reach_the_method():
