@@ -51,7 +51,8 @@ class Budget:
         if method not in self.recipes:
             raise ValueError(f"the {self.name} budget has recipes for {', '.join(self.recipes)}; got {method!r}")
         recipe = self.recipes[method]
-        train = dict(epochs=self.epochs, batch_size=self.batch_size, views=self.views) | recipe.train
+        epochs = max(1, round(recipe.share * self.epochs))
+        train = dict(epochs=epochs, batch_size=self.batch_size, views=self.views) | recipe.train
         return Recipe(recipe.method, train)
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sslbook import budget
+from sslbook import budget, methods
 from sslbook.methods import SimCLR
 
 
@@ -40,3 +40,22 @@ def test_images_views_and_encoder_fit_together():
     generator = torch.Generator().manual_seed(0)
     loss = method.loss([view(train.images[:8], generator) for view in plan.views])
     assert loss.isfinite()
+
+
+def test_recipes_fill_in_the_budget():
+    plan = budget.BUDGETS["cpu"]
+    recipe = plan.recipe("MoCo")
+    assert recipe.method["symmetric"] and recipe.train["optimizer"] == "sgd"
+    assert (recipe.train["epochs"], recipe.train["batch_size"], recipe.train["views"]) == (32, 128, plan.views)
+    assert plan.recipe("SimCLR").train["epochs"] == 40
+    assert budget.BUDGETS["smoke"].recipe("MoCo").train["epochs"] == 2
+    with pytest.raises(ValueError, match="the cpu budget has recipes for SimCLR, MoCo.*got 'Other'"):
+        plan.recipe("Other")
+
+
+@pytest.mark.parametrize("name", budget.BUDGETS)
+def test_every_recipe_makes_a_method(name):
+    plan = budget.BUDGETS[name]
+    for method in plan.recipes:
+        made = getattr(methods, method)(plan.make_encoder(), **plan.recipe(method).method)
+        assert isinstance(made, methods.Method)
