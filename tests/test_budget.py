@@ -49,7 +49,7 @@ def test_recipes_fill_in_the_budget():
     assert (recipe.train["epochs"], recipe.train["batch_size"], recipe.train["views"]) == (32, 128, plan.views)
     assert plan.recipe("SimCLR").train["epochs"] == 40
     assert budget.BUDGETS["smoke"].recipe("MoCo").train["epochs"] == 2
-    with pytest.raises(ValueError, match="the cpu budget has recipes for SimCLR, MoCo.*got 'Other'"):
+    with pytest.raises(ValueError, match=r"the cpu budget has recipes for SimCLR, MoCo.*got 'Other'"):
         plan.recipe("Other")
 
 
