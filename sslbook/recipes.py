@@ -27,7 +27,7 @@ def adamw(lr: float, weight_decay: float = 1e-3, **options: Any) -> dict[str, An
 SHAPES = {
     "SimCLR": Recipe(dict(temperature=0.1), adamw(2e-3)),
     # a symmetric step does the work of two
-    "MoCo": Recipe(dict(K=2048, m=0.99, T=0.2, symmetric=True), sgd(0.06), share=0.8),
+    "MoCo": Recipe(dict(K=2048, m=0.99, T=0.2, symmetric=True), sgd(0.06), share=0.75),
     # A predictor no faster than the rest costs most: experiments/byol_recipe.py
     "BYOL": Recipe(dict(dim=128, hidden=512, tau=0.9, predictor_lr=10.0), sgd(0.1)),
     # Faster is better until, at 0.8, it collapses

@@ -46,7 +46,7 @@ def test_recipes_fill_in_the_budget():
     plan = budget.BUDGETS["cpu"]
     recipe = plan.recipe("MoCo")
     assert recipe.method["symmetric"] and recipe.train["optimizer"] == "sgd"
-    assert (recipe.train["epochs"], recipe.train["batch_size"], recipe.train["views"]) == (32, 128, plan.views)
+    assert (recipe.train["epochs"], recipe.train["batch_size"], recipe.train["views"]) == (30, 128, plan.views)
     assert plan.recipe("SimCLR").train["epochs"] == 40
     assert budget.BUDGETS["smoke"].recipe("MoCo").train["epochs"] == 2
     with pytest.raises(ValueError, match=r"the cpu budget has recipes for SimCLR, MoCo.*got 'Other'"):

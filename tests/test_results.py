@@ -39,7 +39,7 @@ def test_a_log_in_one_line():
     log = {"encoder": "random encoder", "budget": "cpu", "seed": 3, "config": {"epochs": 7}, "minutes": 1.25}
     log |= {"machine": {"gpu": None, "threads": 2}, "peak_memory_mib": 1234, "date": "2026-11-24T10:00:00+00:00"}
     line = results.describe(log)
-    assert "random encoder, seed 3, 7 epochs: 1.2 minutes on 2 CPU cores, 1,234 MiB, 2026-11-24" in line
+    assert "random encoder, seed 3, 7 epochs: 1.2 minutes on a CPU (2 threads), 1,234 MiB, 2026-11-24" in line
     assert line.endswith('python experiments/train.py "random encoder" --budget cpu --seed 3')
 
 
