@@ -154,17 +154,18 @@ def test_refuses_nonsense(wrong):
 
 @pytest.mark.parametrize("stop_gradient", [True, False])
 def test_without_the_stop_gradient_it_collapses(stop_gradient):
-    """On small shapes, with everything else equal: the loss of a perfect match, and one answer to every picture."""
+    """On small shapes, with everything else equal: the loss of a match, and one answer to every picture.
+
+    Weight decay is high, or the norm at the end of the projector would hold the pictures on a line for long.
+    """
     train, _ = data.load("shapes", train=1024, test=64)
     images = F.avg_pool2d(train.images.float(), 2).byte()
-    torch.manual_seed(1)
+    torch.manual_seed(0)
     method = SimSiam(ConvNet(), dim=256, layers=2, stop_gradient=stop_gradient)
-    options = dict(optimizer="sgd", lr=0.6, weight_decay=5e-4, warmup_epochs=0, views=views.shapes(16))
-    history = pretrain(method, images, epochs=10, batch_size=64, progress=False, **options)
+    options = dict(optimizer="sgd", lr=0.6, weight_decay=3e-3, warmup_epochs=0, views=views.shapes(16))
+    history = pretrain(method, images, epochs=14, batch_size=64, progress=False, **options)
     method.eval()
     with torch.no_grad():
         z = method.project(images[:256] / 255)
-    if stop_gradient:
-        assert history["loss"][-1] > -0.75 and evaluate.spread(z) > 0.6 and evaluate.rankme(z) > 6
-    else:
-        assert history["loss"][-1] < -0.85 and evaluate.spread(z) < 0.2 and evaluate.rankme(z) < 3
+    collapsed = (history["loss"][-1] < -0.7, evaluate.spread(z) < 0.3, evaluate.rankme(z) < 2)
+    assert collapsed == ((False,) * 3 if stop_gradient else (True,) * 3)
