@@ -18,7 +18,6 @@ from sslbook.recipes import adamw
 SEED = 0
 plan = BUDGETS["cpu"]
 recipe = plan.recipe("BYOL")
-tau = recipe.method["tau"]
 CHANGES = {  # what is changed: arguments of BYOL, of pretrain
     "the recipe": ({}, {}),
     "the predictor no faster than the rest": ({"predictor_lr": 1.0}, {}),

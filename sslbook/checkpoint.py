@@ -37,9 +37,7 @@ def load(path: str | os.PathLike, map_location: str | torch.device = "cpu") -> d
         raise CheckpointError(f"there is no checkpoint at {path}")
     try:
         state = torch.load(path, map_location=map_location, weights_only=True)
-    except (
-        Exception
-    ) as error:  # a damaged file of the format before 2020 raises anything, from IndexError to struct.error
+    except Exception as error:  # damaged files of the old format raise anything, from IndexError to struct.error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{path} is not a readable checkpoint ({reason}). It may be cut off or come from elsewhere: "
