@@ -173,7 +173,8 @@ def supervised(
             if len(rows) < batch_size:
                 continue
             rows = rows.to(train.images.device)
-            x = view(train.images[rows], generator).to(device).contiguous(memory_format=torch.channels_last)
+            x = view(train.images.index_select(0, rows), generator).to(device)
+            x = x.contiguous(memory_format=torch.channels_last)
             loss = F.cross_entropy(classifier(encoder(x)), train.labels[rows].to(device))
             optimizer.zero_grad()
             loss.backward()

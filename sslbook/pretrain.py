@@ -17,7 +17,7 @@ from sslbook.data import ImageSet
 from sslbook.methods.base import Method
 from sslbook.optim import LARS, warmup_cosine
 from sslbook.progress import progress_bar
-from sslbook.views import Views
+from sslbook.views import Views, render
 
 OPTIMIZERS = {
     "sgd": lambda groups, lr: torch.optim.SGD(groups, lr, momentum=0.9),
@@ -131,9 +131,9 @@ def pretrain(
                 rate = lr * warmup_cosine(step, total, warmup)
                 for group in optim.param_groups:
                     group["lr"] = (lr if group.get("constant_lr") else rate) * group.get("lr_scale", 1)
-                batch = pictures[rows].to(device, non_blocking=True)
+                batch = render(views, pictures.index_select(0, rows).to(device, non_blocking=True), generator)
                 with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
-                    loss = method.loss([_channels_last(view(batch, generator)) for view in views])
+                    loss = method.loss([_channels_last(view) for view in batch])
                 optim.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()
                 scaler.step(optim)

@@ -21,6 +21,7 @@ CROP_TRIES = 10  # as torchvision's RandomResizedCrop: draw a box up to ten time
 DRAWS = 2 * CROP_TRIES + 16
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601, as torchvision and PIL
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+NEUTRAL = (1.0, 1.0, 1.0, 0.0)  # factors that change nothing
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Augmentation:
         areas, ratios, u = u[:, :CROP_TRIES], u[:, CROP_TRIES : 2 * CROP_TRIES], u[:, 2 * CROP_TRIES :]
         jittered = (u[:, 3] < self.jitter)[:, None]
         strength = torch.tensor([self.brightness, self.contrast, self.saturation, self.hue])
-        neutral = torch.tensor([1.0, 1.0, 1.0, 0.0])
+        neutral = torch.tensor(NEUTRAL)
         low = torch.maximum(neutral - strength, torch.tensor([0.0, 0.0, 0.0, -0.5]))
         factors = low + (neutral + strength - low) * u[:, 4:8]
         log_sigma = self.sigma[0] + (self.sigma[1] - self.sigma[0]) * u[:, 14]
@@ -135,9 +136,10 @@ class Augmentation:
         x = images / 255 if images.dtype == torch.uint8 else images
         x = resized_crop(x, p.box, p.flip, self.size)
         if self.jitter:
-            x = color_jitter(x, p.factors, parameters.order)
+            x = color_jitter(x, parameters.factors, parameters.order)
         if self.grey:
-            x = torch.where(_rows(p.grey), grey(x), x)
+            rows = parameters.grey.nonzero()[:, 0].to(x.device)
+            x[rows] = grey(x[rows])
         if self.blur:
             x = gaussian_blur(x, p.sigma, blur_kernel_size(self.size))
         if self.solarize:
@@ -161,78 +163,86 @@ def resized_crop(images: Tensor, box: Tensor, flip: Tensor, size: int) -> Tensor
     """
     top, left, height, width = box.to(images.dtype).unbind(1)
     rows = _resize_matrix(top, height, images.shape[2], size)
-    columns = _resize_matrix(left, width, images.shape[3], size)
-    columns = torch.where(flip.view(-1, 1, 1), columns.flip(1), columns)
-    return _two_products(rows, images, columns)
+    return _two_products(rows, images, _resize_matrix(left, width, images.shape[3], size, flip))
 
 
 def _two_products(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
-    """rows @ image @ columns^T for each channel, with the channels folded into one product per axis."""
+    """rows @ image @ columns^T for each channel."""
     n, channels, height, width = images.shape
-    x = images.transpose(1, 2).reshape(n, height * channels, width) @ columns.transpose(1, 2)
-    x = rows @ x.view(n, height, channels * columns.shape[1])
-    return x.view(n, rows.shape[1], channels, columns.shape[1]).transpose(1, 2)
+    x = images.reshape(n, channels * height, width) @ columns.mT
+    return rows[:, None] @ x.view(n, channels, height, -1)
 
 
-def _resize_matrix(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
+def _resize_matrix(start: Tensor, length: Tensor, source: int, target: int, flip: Tensor | None = None) -> Tensor:
     """(n, target, source) triangle-filter weights that read `length` pixels from `start` into `target` pixels."""
-    step = (length / target).view(-1, 1, 1)
-    pixel = torch.arange(source, device=start.device, dtype=start.dtype) + 0.5 - start.view(-1, 1, 1)  # (n, 1, source)
-    center = (torch.arange(target, device=start.device, dtype=start.dtype).view(-1, 1) + 0.5) * step  # (n, target, 1)
-    weights = (1 - (pixel - center).abs() / step.clamp(min=1)).clamp(min=0)
-    weights = weights * ((pixel > 0) & (pixel < length.view(-1, 1, 1)))  # nothing from outside the box
-    return weights / weights.sum(dim=2, keepdim=True)
+    length, step = length[:, None], (length / target)[:, None]
+    pixel = torch.arange(source, device=start.device, dtype=start.dtype) + 0.5 - start[:, None]  # (n, source)
+    center = (torch.arange(target, device=start.device, dtype=start.dtype) + 0.5) * step  # (n, target)
+    if flip is not None:
+        center = torch.where(flip[:, None], length - center, center)
+    inside = ((pixel > 0) & (pixel < length)).to(start.dtype)  # nothing from outside the box
+    distance = (pixel[:, None] - center[:, :, None]).abs_().div_(step.clamp(min=1)[:, :, None])
+    weights = distance.neg_().add_(1).clamp_(min=0).mul_(inside[:, None])
+    return weights.div_(weights.sum(dim=2, keepdim=True))
 
 
 def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     """Brightness, contrast, saturation and hue (factors (n, 4)) in each image's own order (n, 4).
 
-    The order is read on the CPU, where it was drawn: images whose hue turns at the same step share their kernels.
+    Images are sorted by when their hue turns, and what changes nothing comes last: so each of the six blends (three
+    before, three after the hue) is one slice. The order is read on the CPU, where it was drawn.
     """
-    order = order.cpu()
-    hue_step = (order == HUE).int().argmax(dim=1)
-    blends = order[order != HUE].view(-1, 3)  # the other three, in their order
-    out = torch.empty_like(images)
-    for step in range(4):
-        rows = (hue_step == step).nonzero()[:, 0]
-        which = blends[rows].to(images.device, non_blocking=True)
-        rows = rows.to(images.device, non_blocking=True)
-        x, f = images[rows], factors[rows].to(images.dtype)
-        for i in range(4):
-            if i == step:
-                x = adjust_hue(x, f[:, HUE])
-            else:
-                x = _blend(x, which[:, i - (i > step)], f)
-        out[rows] = x
-    return out
+    order, on_cpu = order.cpu(), factors.cpu()
+    changes = (on_cpu != torch.tensor(NEUTRAL)).any(dim=1)
+    hue_step, rows = torch.where(changes, (order == HUE).int().argmax(dim=1), 4).sort(stable=True)
+    until = torch.searchsorted(hue_step, torch.arange(4), right=True).tolist()  # how many have turned by each step
+    which = order[order != HUE].view(-1, 3)[rows]  # the three blends, in their order
+    f = on_cpu[rows].gather(1, which)
+    mix = torch.stack([f, (1 - f) * (which == CONTRAST), (1 - f) * (which == SATURATION)]).view(3, -1, 3, 1, 1, 1)
+    mix, turns = mix.to(images), on_cpu[rows, HUE].to(images)
+    x = images.index_select(0, rows.to(images.device))
+    for i in range(3):
+        _blend_(x[until[i] : until[3]], *mix[:, until[i] : until[3], i])
+    _turn_hue_(x[: until[3]], turns[: until[3]])
+    for i in range(3):
+        _blend_(x[: until[i]], *mix[:, : until[i], i])
+    return x.index_select(0, rows.argsort().to(images.device))
 
 
-def _blend(x: Tensor, which: Tensor, factors: Tensor) -> Tensor:
-    """f * image + (1 - f) * other, where other is black (brightness), the mean grey (contrast) or the grey image."""
-    f = factors.gather(1, which[:, None])
-    g = grey(x)
-    to_mean = _rows((1 - f) * (which == CONTRAST)[:, None]) * g.mean(dim=(2, 3), keepdim=True)
-    other = torch.addcmul(to_mean, _rows((1 - f) * (which == SATURATION)[:, None]), g)
-    return torch.addcmul(other, _rows(f), x).clamp_(0, 1)
+def _blend_(x: Tensor, f: Tensor, to_mean: Tensor, to_grey: Tensor) -> None:
+    """f * image + (1 - f) * other in place, where other is black, the mean grey (contrast) or the grey image."""
+    other = grey(x)
+    mean = other.mean(dim=(2, 3), keepdim=True) * to_mean
+    x.mul_(f).add_(other.mul_(to_grey).add_(mean)).clamp_(0, 1)
 
 
 def grey(images: Tensor) -> Tensor:
     """(n, 3, H, W) to (n, 1, H, W)."""
     r, g, b = images.split(1, dim=1)
-    return GREY_WEIGHTS[0] * r + GREY_WEIGHTS[1] * g + GREY_WEIGHTS[2] * b
+    return (r * GREY_WEIGHTS[0]).add_(g, alpha=GREY_WEIGHTS[1]).add_(b, alpha=GREY_WEIGHTS[2])
 
 
 def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Turn every image's hue by turns (n,), keeping value and saturation of HSV."""
-    high, low = images.amax(dim=1, keepdim=True), images.amin(dim=1, keepdim=True)
-    r, g, b = images.split(1, dim=1)
-    chroma = high - low
-    c = torch.where(chroma > 0, chroma, 1)
-    hue = torch.where(high == r, (g - b) / c, torch.where(high == g, 2 + (b - r) / c, 4 + (r - g) / c))  # in sixths
-    hue = (hue + 6 * _rows(turns)) % 6
+    x = images.clone()
+    _turn_hue_(x, turns)
+    return x
+
+
+def _turn_hue_(x: Tensor, turns: Tensor) -> None:
+    """`adjust_hue` in place, without a branch: on two cores `where` costs more than all of this."""
+    r, g, b = x.split(1, dim=1)
+    low = torch.minimum(torch.minimum(r, g), b)
+    chroma = torch.maximum(torch.maximum(r, g), b).sub_(low)
+    # in sixths of a turn from red, towards green or, if there is more blue, the other way round
+    hue = (g + b).sub_(r).sub_(low).div_(chroma.clamp(min=1e-12)).add_(1).copysign_(g - b)
+    hue = hue.div_(6).add_(_rows(turns))
+    hue = hue.sub_(hue.floor()).mul_(6)
     # red is full up to one sixth away from 0, green around 2, blue around 4, each falling over one more sixth
-    share = torch.cat([(hue - 3).abs() - 1, 2 - (hue - 2).abs(), 2 - (hue - 4).abs()], dim=1).clamp_(0, 1)
-    return torch.addcmul(low, chroma, share)
+    torch.sub(hue, 3, out=r).abs_().sub_(1)
+    torch.sub(hue, 2, out=g).abs_().neg_().add_(2)
+    torch.sub(hue, 4, out=b).abs_().neg_().add_(2)
+    x.clamp_(0, 1).mul_(chroma).add_(low)
 
 
 def blur_kernel_size(size: int) -> int:
@@ -261,6 +271,13 @@ def _blur_matrix(sigma: Tensor, kernel_size: int, length: int) -> Tensor:
 
 
 Views = Sequence[Augmentation]  # one augmentation for each view that a method asks for
+
+
+def render(views: Views, images: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
+    """One view of every image from each augmentation, like ones in a single batch."""
+    if any(view != views[0] for view in views):
+        return [view(images, generator) for view in views]
+    return list(views[0](images.repeat(len(views), 1, 1, 1), generator).chunk(len(views)))
 
 
 def simclr(size: int, strength: float = 1.0) -> Views:

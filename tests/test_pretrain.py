@@ -260,5 +260,5 @@ def test_simclr_learns_shapes_in_seconds():
 
     before = knn()
     method.temperature = 0.1
-    train(method, images, epochs=12, lr=2e-3)
-    assert knn() > before + 0.12
+    train(method, images, epochs=24, lr=2e-3)
+    assert knn() > before + 0.12  # five seeds gave .19 to .27

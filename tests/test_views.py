@@ -185,3 +185,29 @@ def test_refuses_images_of_another_shape():
 def test_parameters_can_be_taken_row_by_row():
     p = views.simclr(32)[0].sample(6, 32, 32, torch.Generator().manual_seed(0))
     assert all(len(getattr(p[1:3], f.name)) == 2 for f in fields(p))
+
+
+def test_views_of_one_kind_are_made_together_and_each_from_its_own_numbers():
+    images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
+    for recipe in (views.cifar(), views.byol(32), views.cifar()[:1]):
+        made = views.render(recipe, images, torch.Generator().manual_seed(0))
+        assert [view.shape for view in made] == [(8, 3, 32, 32)] * len(recipe)
+        assert len({view.sum().item() for view in made}) == len(recipe)
+
+
+def test_colours_that_nobody_changes_stay_bit_for_bit():
+    view = replace(views.cifar()[0], jitter=0.5, grey=0.0)
+    p = view.sample(64, 32, 32, torch.Generator().manual_seed(0))
+    images = torch.rand(64, 3, 32, 32)
+    same = (p.factors == torch.tensor(views.NEUTRAL)).all(dim=1)
+    out = views.color_jitter(images, p.factors, p.order)
+    assert 0 < same.sum() < 64
+    assert torch.equal(out[same], images[same]) and (out[~same] != images[~same]).any(dim=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (1, 1, 1), (0.2, 0.7, 0.7), (0.7, 0.2, 0.2), (0, 1, 1), (0.4, 0.4, 0.4)])
+@pytest.mark.parametrize("turns", [-0.5, -0.1, 0, 0.25, 0.5])
+def test_hue_of_ties_and_greys_equals_torchvision(colour, turns):
+    image = torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1)
+    ours = views.adjust_hue(image, torch.tensor([turns], dtype=torch.float64))
+    torch.testing.assert_close(ours, v2.functional.adjust_hue(image, turns), atol=1e-6, rtol=0)
