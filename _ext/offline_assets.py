@@ -1,7 +1,8 @@
 """Serve every script that a page needs from the site itself, so that the book works offline.
 
-MathJax, require.js and the widget manager come from node_modules (`npm ci`, or just `make book`), anywidget's front
-end from the installed Python package. Missing ones are an error: the pages never fall back to a public CDN.
+MathJax, require.js, the widget manager and onnxruntime-web come from node_modules (`npm ci`, or just `make book`),
+anywidget's front end from the installed Python package. Missing ones are an error: the pages never fall back to a
+public CDN.
 """
 
 import shutil
@@ -13,8 +14,17 @@ from myst_nb.core.render import NbElementRenderer
 from sphinx.errors import ConfigError
 from sphinx.transforms import SphinxTransform
 
-# AMD modules (anywidget) and the widgets' icon fonts are looked up beside this script
-REQUIRE_CONFIG = "requirejs.config({ baseUrl: document.currentScript.src.replace(/[^/]*$/, '') });\n"
+# AMD modules (anywidget) and the widgets' icon fonts are looked up beside this script, and a widget that runs a network
+# finds onnxruntime-web by <html data-ort>
+WIDGETS_CONFIG = """\
+{
+  const vendor = document.currentScript.src.replace(/[^/]*$/, "");
+  requirejs.config({ baseUrl: vendor });
+  document.documentElement.dataset.ort = vendor + "ort/";
+}
+"""
+# It runs on the processor, in one thread; the module contains its loader and finds the other file beside it.
+ORT = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 # Badges that a notebook loads from elsewhere on Colab and GitHub, and their twins in the site
 LOCAL_IMAGES = {"https://colab.research.google.com/assets/colab-badge.svg": "/book/_static/colab-badge.svg"}
 
@@ -34,7 +44,10 @@ def vendor_scripts(app, config):
     shutil.copy(modules / "requirejs/require.js", vendor)
     shutil.copy(manager / "embed-amd.js", vendor)
     shutil.copy(Path(anywidget.__file__).parent / "nbextension/index.js", vendor / "anywidget.js")
-    (vendor / "widgets-config.js").write_text(REQUIRE_CONFIG)
+    (vendor / "widgets-config.js").write_text(WIDGETS_CONFIG)
+    (vendor / "ort").mkdir()
+    for name in ORT:
+        shutil.copy(modules / "onnxruntime-web/dist" / name, vendor / "ort")
     for folder in ("@jupyter-widgets", "@jupyter-widgets/html-manager/dist"):
         (vendor / folder).mkdir(parents=True, exist_ok=True)
         for font in manager.glob("*.woff2"):

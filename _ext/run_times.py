@@ -1,10 +1,17 @@
-"""`{run-times}`: a table of the chapters and of the time that their code took when this site was built."""
+"""How long a chapter takes: a line under its title, and `{run-times}`, a table of all.
+
+To run: what its code took when this site was built. To read: its words and the lines of code that it shows.
+"""
 
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
+
+WORDS, LINES = 200, 30  # read in a minute
 
 
 def seconds(notebook):
@@ -18,16 +25,49 @@ def clock(s):
     return f"{round(s) // 60}:{round(s) % 60:02d}"
 
 
+def minutes(notebook):
+    """To read the text, a formula as a word, and the code: that of the cells, and the package's that a cell shows."""
+    words = lines = 0
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            shown = [o["data"]["text/plain"] for o in cell.get("outputs", ()) if "text/latex" in o.get("data", {})]
+            lines += sum(bool(line.strip()) for code in (source, *map("".join, shown)) for line in code.splitlines())
+        else:
+            source = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", " formula ", source, flags=re.DOTALL)
+            words += len(re.findall(r"\w[\w'’-]*", re.sub(r"\]\([^)]*\)", "]", source)))
+    return max(1, round(words / WORDS + lines / LINES))
+
+
+def notebook_of(env, page):
+    path = Path(env.doc2path(page))
+    return json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".ipynb" else None
+
+
+def add_line(app, doctree):
+    """Under the title of every chapter, but not of the landing page."""
+    env = app.env
+    notebook = notebook_of(env, env.docname)
+    title = next(doctree.findall(nodes.title), None)
+    if notebook is None or title is None or env.docname == app.config.root_doc:
+        return
+    text = f"{minutes(notebook)} min to read · {clock(seconds(notebook))} min to run"
+    line = nodes.paragraph(text, text, classes=["times"])
+    title.parent.insert(title.parent.index(title) + 1, line)
+
+
 class RunTimes(SphinxDirective):
     def run(self):
         self.env.note_reread()
-        paths = {doc: Path(self.env.doc2path(doc)) for doc in self.env.external_site_map}
-        times = {d: seconds(json.loads(p.read_text())) for d, p in paths.items() if p.suffix == ".ipynb"}
-        rows = [f"| {{doc}}`/{doc}` | {clock(s)} |" for doc, s in times.items()]
-        table = ["| Chapter | Time (min:s) |", "| --- | ---: |", *rows, f"| **All** | {clock(sum(times.values()))} |"]
-        return self.parse_text_to_nodes("\n".join(table))
+        books = {page: notebook_of(self.env, page) for page in self.env.external_site_map}
+        times = {page: (minutes(n), seconds(n)) for page, n in books.items() if n}
+        rows = [f"| {{doc}}`/{page}` | {m} | {clock(s)} |" for page, (m, s) in times.items()]
+        read, ran = (sum(t) for t in zip(*times.values()))
+        table = ["| Chapter | To read (min) | To run (min:s) |", "| --- | ---: | ---: |", *rows]
+        return self.parse_text_to_nodes("\n".join([*table, f"| **All** | {read} | {clock(ran)} |"]))
 
 
 def setup(app):
     app.add_directive("run-times", RunTimes)
+    app.connect("doctree-read", add_line)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -57,7 +57,7 @@ def views_ours(n: int, encoder: str) -> float:
 
     def run():
         for rows in torch.randperm(n, generator=generator).to(images.device).split(BATCH):
-            a, b = views.render(views.cifar(), images.index_select(0, rows), generator)
+            _, b = views.render(views.cifar(), images.index_select(0, rows), generator)
         return b.sum().item()  # waits for the device
 
     return 2 * n / timed(run)

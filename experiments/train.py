@@ -15,23 +15,27 @@ from sslbook import evaluate, methods, results, views
 from sslbook.budget import BUDGETS
 from sslbook.pretrain import pretrain
 
-YARDSTICKS = ("pixels", "random encoder", "supervised")
+YARDSTICKS = ("pixels", "random encoder", "random ViT", "supervised", "supervised ViT")
+TUNING = dict(share=0.1, progress=False)
 
 
 def run(name: str, budget: str, seed: int) -> dict:
     """The entries of the log."""
     plan = BUDGETS[budget]
     train, test = plan.load()
-    encoder = plan.encoder(seed)
+    if name in plan.recipes:
+        encoder = plan.encoder_for(name, seed)
+    else:
+        encoder = plan.vit(seed) if name.endswith("ViT") else plan.encoder(seed)
+    crop_and_flip = views.Augmentation(train.images.shape[-1], scale=plan.views[0].scale, flip=0.5)
     log = dict(encoder=name, budget=budget, seed=seed, network=type(encoder).__name__, curve=[], config={})
     wall, cpu = time.perf_counter(), time.process_time()
     if name == "pixels":
         log["report"] = evaluate.report(lambda images: images.images.flatten(1) / 255, train, test)
-    elif name == "supervised":
-        crop_and_flip = views.Augmentation(train.images.shape[-1], scale=plan.views[0].scale, flip=0.5)
+    elif name.startswith("supervised"):
         evaluate.supervised(encoder, train, epochs=plan.supervised_epochs, view=crop_and_flip, seed=seed)
         log["config"] = dict(epochs=plan.supervised_epochs)
-    elif name != "random encoder":
+    elif name in plan.recipes:
         recipe = plan.recipe(name)
         torch.manual_seed(seed)
         method = getattr(methods, name)(encoder, **recipe.method).to(plan.device)
@@ -41,7 +45,10 @@ def run(name: str, budget: str, seed: int) -> dict:
         log |= dict(config=history.config | {"arguments": recipe.method}, curve=history.epochs)
         log["training_seconds"] = history.seconds
     log["minutes"], log["cpu_minutes"] = (time.perf_counter() - wall) / 60, (time.process_time() - cpu) / 60
-    return log if name == "pixels" else log | dict(report=evaluate.report(encoder, train, test))
+    if name == "pixels":
+        return log
+    tuned = evaluate.fine_tune(encoder, train, test, epochs=plan.supervised_epochs, view=crop_and_flip, **TUNING)
+    return log | dict(report=evaluate.report(encoder, train, test) | {"fine-tuned, 10 % of labels": tuned})
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from sslbook import data, encoders, recipes, views
 from sslbook.data import ImageSet
 from sslbook.recipes import Recipe
 from sslbook.views import Views
+from sslbook.vit import ViT, vit_micro, vit_tiny
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Budget:
     supervised_epochs: int
     batch_size: int
     make_encoder: Callable[[], nn.Module]
+    make_vit: Callable[[], ViT]
     views: Views  # for methods that take two views of equal strength
     device: str
     recipes: Mapping[str, Recipe]  # by the method's name
@@ -42,9 +44,20 @@ class Budget:
 
     def encoder(self, seed: int = 0) -> nn.Module:
         """An untrained encoder on the budget's device; the same seed gives the same weights."""
+        return self._untrained(self.make_encoder, seed)
+
+    def vit(self, seed: int = 0) -> ViT:
+        """The same for methods that hide patches: a ViT."""
+        return self._untrained(self.make_vit, seed)
+
+    def encoder_for(self, method: str, seed: int = 0) -> nn.Module:
+        """The one of these two that the method's recipe wants."""
+        return self.vit(seed) if self.recipe(method).vit else self.encoder(seed)
+
+    def _untrained(self, make: Callable[[], nn.Module], seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.make_encoder().to(self.device)
+            return make().to(self.device)
 
     def recipe(self, method: str) -> Recipe:
         """How to train a method of this name: its arguments, and all of `pretrain`'s."""
@@ -53,17 +66,32 @@ class Budget:
         recipe = self.recipes[method]
         epochs = max(1, round(recipe.share * self.epochs))
         train = dict(epochs=epochs, batch_size=self.batch_size, views=self.views) | recipe.train
-        return Recipe(recipe.method, train)
+        return replace(recipe, train=train)
 
 
-SMOKE = Budget("smoke", "shapes", 512, 256, 2, 2, 128, encoders.ConvNet, views.shapes(), "cpu", recipes.SHAPES)
+SMOKE = Budget(
+    "smoke", "shapes", 512, 256, 2, 2, 128, encoders.ConvNet, vit_micro, views.shapes(), "cpu", recipes.SHAPES
+)
 BUDGETS = {
     "smoke": SMOKE,
     "cpu": replace(SMOKE, name="cpu", train=4096, test=1024, epochs=40, supervised_epochs=12),
     "cifar10-cpu": Budget(
-        "cifar10-cpu", "cifar10", None, None, 10, 8, 256, encoders.ConvNet, views.cifar(), "cpu", recipes.CIFAR10_CPU
+        "cifar10-cpu",
+        "cifar10",
+        None,
+        None,
+        10,
+        8,
+        256,
+        encoders.ConvNet,
+        vit_micro,
+        views.cifar(),
+        "cpu",
+        recipes.CIFAR10_CPU,
     ),
-    "gpu": Budget("gpu", "cifar10", None, None, 20, 10, 512, encoders.resnet18, views.cifar(), "cuda", recipes.CIFAR10),
+    "gpu": Budget(
+        "gpu", "cifar10", None, None, 20, 10, 512, encoders.resnet18, vit_tiny, views.cifar(), "cuda", recipes.CIFAR10
+    ),
 }
 
 

@@ -6,6 +6,7 @@ encoded once; `embed` makes them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -181,6 +182,33 @@ def supervised(
             optimizer.step()
             schedule.step()
     return classifier
+
+
+def fine_tune(
+    encoder: nn.Module,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    epochs: int,
+    view: Augmentation,
+    share: float = 1.0,
+    **options,
+) -> float:
+    """Test accuracy in [0, 1] of a copy of the encoder after `supervised` training on some labels.
+
+    Args:
+        share: of each class's images, the first; the fewer, the more epochs, so that the number of steps stays.
+        options: of `supervised`. A learning rate below that of a training from scratch keeps what was learnt.
+    """
+    few = train[few_labels(train.labels, share)]
+    tuned = copy.deepcopy(encoder)
+    batch_size = min(options.pop("batch_size", 128), len(few))
+    classifier = supervised(
+        tuned, few, epochs=max(1, round(epochs / share)), view=view, batch_size=batch_size, **options
+    )
+    with torch.no_grad():
+        scores = classifier(embed(tuned, test))
+    return (scores.argmax(dim=1) == test.labels.to(scores.device)).float().mean().item()
 
 
 def alignment(x: Tensor, y: Tensor, alpha: float = 2) -> Tensor:

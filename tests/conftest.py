@@ -1,9 +1,15 @@
 """What several test modules share."""
 
+import base64
+import contextlib
+import functools
+import http.server
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,3 +29,137 @@ def browser():
         browser = p.chromium.launch(executable_path=path, args=arguments)
         yield browser
         browser.close()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def serve(folder):
+    """A folder on a free port of this machine: its address."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+# -- a widget's module on a plain page
+
+MOUNT = """
+async (widgets) => {
+  const bytes = (s) => Uint8Array.from(atob(s), (c) => c.charCodeAt(0));
+  // a view at an odd offset, as a message from a kernel may hold it
+  const view = (s) => {
+    const data = bytes(s), room = new Uint8Array(data.length + 3);
+    room.set(data, 3);
+    return new DataView(room.buffer, 3);
+  };
+  window.mounted = [];
+  for (const [n, { esm, css, plain, binary }] of widgets.entries()) {
+    const state = { ...plain };
+    for (const [k, v] of Object.entries(binary)) state[k] = view(v);
+    const listeners = {};
+    const emit = (event, ...values) => (listeners[event] ?? new Set()).forEach((f) => f(...values));
+    const model = {
+      get: (k) => state[k],
+      set: (k, v) => { state[k] = v; emit(`change:${k}`); },
+      on: (k, f) => (listeners[k] ??= new Set()).add(f),
+      off: (k, f) => listeners[k].delete(f),
+      save_changes() {},
+      send: (content) => window.kernel?.(n, content).then(([c, buffers]) => emit("msg:custom", c, buffers.map(view))),
+    };
+    const style = document.createElement("style");
+    style.textContent = css;
+    document.head.append(style);
+    const el = document.createElement("div");
+    document.body.append(el);
+    const module = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
+    const cleanup = await module.default.render({ model, el });
+    window.mounted.push({ module, model, el, cleanup, listeners });
+  }
+}
+"""
+FRAME = "() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))"
+CANVASES = """
+(selector) => [...document.querySelectorAll(selector)].map((c) => {
+  const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+  return { height: c.height, width: c.width, data: [...data] };
+})
+"""
+
+
+def encoded(widget):
+    """A widget's embedded state, as a static page holds it."""
+    state = {k: v for k, v in widget.get_state().items() if k not in ("layout", "_esm", "_css")}
+    binary = {k: base64.b64encode(v).decode() for k, v in state.items() if isinstance(v, bytes)}
+    plain = {k: v for k, v in state.items() if k not in binary}
+    return {"esm": widget._esm, "css": widget._css, "plain": plain, "binary": binary}
+
+
+def canvases(page, selector):
+    """(n, 3, H, W) uint8: what canvases of one size hold."""
+    drawn = page.evaluate(CANVASES, selector)
+    x = torch.tensor([c["data"] for c in drawn], dtype=torch.uint8)
+    return x.view(len(drawn), drawn[0]["height"], drawn[0]["width"], 4)[..., :3].permute(0, 3, 1, 2)
+
+
+def answers(widget, content):
+    """What Python sends back for a message from the page: (content, buffers)."""
+    sent = []
+    widget.send = lambda content, buffers=(): sent.append((content, buffers))
+    widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+    (answer,) = sent
+    return answer
+
+
+def watch(page, address="none"):
+    """Collect in `page.troubles` every error, warning and request, but those to an address of ours."""
+    page.troubles = []
+    page.on("pageerror", lambda e: page.troubles.append(f"error: {e}"))
+    ours = "willReadFrequently"  # Chromium's advice on the tests' own reading of canvases
+    page.on(
+        "console",
+        lambda m: (
+            m.type in ("error", "warning") and ours not in m.text and page.troubles.append(f"console: {m.text}")
+        ),
+    )
+    page.on("response", lambda r: r.status >= 400 and page.troubles.append(f"{r.status}: {r.url}"))
+    expected = ("blob:", "data:", address)
+    page.on("request", lambda r: r.url.startswith(expected) or page.troubles.append(f"request: {r.url}"))
+
+
+@pytest.fixture
+def mount(browser):
+    """mount(*widgets, **context options) -> page; no request, no error may happen on it.
+
+    Widgets can ask Python where `kernel` is true.
+    """
+    pages = []
+
+    def mount(*widgets, theme="light", kernel=False, **options):
+        options = {"viewport": {"width": 1000, "height": 900}} | options
+        page = browser.new_page(**options)
+        watch(page)
+        if kernel:
+
+            def ask(n, content):
+                content, buffers = answers(widgets[n], content)
+                return content, [base64.b64encode(b).decode() for b in buffers]
+
+            page.expose_function("kernel", ask)
+        page.set_content(
+            f'<!doctype html><html lang="en" data-theme="{theme}"><meta name="viewport" content="width=device-width">'
+            '<style>body { margin: 12px } [data-theme="dark"] body { background: #121212 }</style></html>'
+        )
+        page.evaluate(MOUNT, [encoded(w) for w in widgets])
+        page.evaluate("() => new Promise((r) => setTimeout(r, 100))")  # pictures decoded, sizes observed
+        pages.append(page)
+        return page
+
+    yield mount
+    for page in pages:
+        assert page.troubles == []
+        page.close()

@@ -3,6 +3,7 @@ import torch
 
 from sslbook import budget, methods
 from sslbook.methods import SimCLR
+from sslbook.vit import ViT
 
 
 @pytest.mark.parametrize("name", budget.BUDGETS)
@@ -57,5 +58,14 @@ def test_recipes_fill_in_the_budget():
 def test_every_recipe_makes_a_method(name):
     plan = budget.BUDGETS[name]
     for method in plan.recipes:
-        made = getattr(methods, method)(plan.make_encoder(), **plan.recipe(method).method)
+        recipe = plan.recipe(method)
+        made = getattr(methods, method)((plan.make_vit if recipe.vit else plan.make_encoder)(), **recipe.method)
         assert isinstance(made, methods.Method)
+
+
+def test_methods_that_hide_patches_get_a_vit():
+    plan = budget.BUDGETS["smoke"]
+    assert isinstance(plan.encoder_for("MAE"), ViT) and not isinstance(plan.encoder_for("SimCLR"), ViT)
+    assert torch.equal(plan.encoder_for("MAE", seed=1).cls_token, plan.vit(1).cls_token)
+    with pytest.raises(ValueError, match="got 'Other'"):
+        plan.encoder_for("Other")

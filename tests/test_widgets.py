@@ -4,7 +4,6 @@ The browser tests mount a widget's own module with its own embedded state on a p
 stores values, as on the static site.
 """
 
-import base64
 import json
 import math
 from dataclasses import replace
@@ -12,6 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import CANVASES, FRAME, canvases, encoded
 
 from sslbook import views
 from sslbook.losses import info_nce_loss
@@ -132,81 +132,6 @@ def test_matrix_errors(arguments, message):
 
 # -- the browser
 
-MOUNT = """
-async (widgets) => {
-  const bytes = (s) => Uint8Array.from(atob(s), (c) => c.charCodeAt(0));
-  window.mounted = [];
-  for (const { esm, css, plain, binary } of widgets) {
-    const state = { ...plain };
-    // a view at an odd offset, as a message from a kernel may hold it
-    for (const [k, v] of Object.entries(binary)) {
-      const data = bytes(v), room = new Uint8Array(data.length + 3);
-      room.set(data, 3);
-      state[k] = new DataView(room.buffer, 3);
-    }
-    const listeners = {};
-    const model = {
-      get: (k) => state[k],
-      set: (k, v) => { state[k] = v; (listeners[`change:${k}`] ?? new Set()).forEach((f) => f()); },
-      on: (k, f) => (listeners[k] ??= new Set()).add(f),
-      off: (k, f) => listeners[k].delete(f),
-      save_changes() {},
-    };
-    const style = document.createElement("style");
-    style.textContent = css;
-    document.head.append(style);
-    const el = document.createElement("div");
-    document.body.append(el);
-    const module = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
-    const cleanup = await module.default.render({ model, el });
-    window.mounted.push({ module, model, el, cleanup, listeners });
-  }
-}
-"""
-
-
-def encoded(widget):
-    """A widget's embedded state, as a static page holds it."""
-    state = {k: v for k, v in widget.get_state().items() if k not in ("layout", "_esm", "_css")}
-    binary = {k: base64.b64encode(v).decode() for k, v in state.items() if isinstance(v, bytes)}
-    plain = {k: v for k, v in state.items() if k not in binary}
-    return {"esm": widget._esm, "css": widget._css, "plain": plain, "binary": binary}
-
-
-@pytest.fixture
-def mount(browser):
-    """mount(*widgets, **context options) -> page; no request, no error may happen on it."""
-    pages = []
-
-    def mount(*widgets, theme="light", **options):
-        options = {"viewport": {"width": 1000, "height": 900}} | options
-        page = browser.new_page(**options)
-        page.troubles = []
-        page.on("pageerror", lambda e: page.troubles.append(f"error: {e}"))
-        ours = "willReadFrequently"  # Chromium's advice on the tests' own reading of canvases
-        page.on(
-            "console",
-            lambda m: (
-                m.type in ("error", "warning") and ours not in m.text and page.troubles.append(f"console: {m.text}")
-            ),
-        )
-        page.on("request", lambda r: r.url.startswith(("blob:", "data:")) or page.troubles.append(f"request: {r.url}"))
-        page.set_content(
-            f'<!doctype html><html lang="en" data-theme="{theme}"><meta name="viewport" content="width=device-width">'
-            '<style>body { margin: 12px } [data-theme="dark"] body { background: #121212 }</style></html>'
-        )
-        page.evaluate(MOUNT, [encoded(w) for w in widgets])
-        page.evaluate("() => new Promise((r) => setTimeout(r, 100))")  # pictures decoded, sizes observed
-        pages.append(page)
-        return page
-
-    yield mount
-    for page in pages:
-        assert page.troubles == []
-        page.close()
-
-
-FRAME = "() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))"
 PURE = """
 ({ u, family, pixels, height, width }) => {
   const { parameters, apply, steps } = window.mounted[0].module;
@@ -218,19 +143,6 @@ PURE = """
   });
 }
 """
-CANVASES = """
-(selector) => [...document.querySelectorAll(selector)].map((c) => {
-  const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
-  return { height: c.height, width: c.width, data: [...data] };
-})
-"""
-
-
-def canvases(page, selector):
-    """(n, 3, H, W) uint8: what canvases of one size hold."""
-    drawn = page.evaluate(CANVASES, selector)
-    x = torch.tensor([c["data"] for c in drawn], dtype=torch.uint8)
-    return x.view(len(drawn), drawn[0]["height"], drawn[0]["width"], 4)[..., :3].permute(0, 3, 1, 2)
 
 
 def assert_shown(page, expected):

@@ -1,6 +1,6 @@
 """Look after the book's notebooks.
 
-clean      put every notebook of book/ into its stored form: no outputs, stable cell ids, one badge and bootstrap cell
+clean      put every notebook of book/ and exercises/ into its stored form: no outputs, stable cell ids, one bootstrap
 run        execute (with nbmake) those whose code, package or results changed, then assemble
 assemble   lay out the book in _build/source, with the outputs of the last runs, for jupyter-book
 """
@@ -20,6 +20,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
+EXERCISES = ROOT / "exercises/source"  # the masters, with solutions
 EXECUTED = ROOT / ".executed"  # a copy of book/ where nbmake leaves outputs and widget state (it shuns _build folders)
 SOURCE = ROOT / "_build/source"  # what jupyter-book builds
 
@@ -68,8 +69,8 @@ def bootstrap() -> str:
     return BOOTSTRAP.format(url=repository()["url"])
 
 
-def notebooks() -> list[Path]:
-    return sorted(p for p in BOOK.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+def notebooks(folder: Path = BOOK) -> list[Path]:
+    return sorted(p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 
 
 def toc() -> list[str]:
@@ -99,8 +100,8 @@ def text(cell: dict) -> str:
 
 
 def cleaned(notebook: dict, path: Path) -> dict:
-    """The form in which a notebook is stored."""
-    cells, ids = [], set()
+    """The form in which a notebook is stored. Exercises are handed out as files, and want no GPU: no badge for them."""
+    cells, ids, metadata = [], set(), copy.deepcopy(METADATA)
     for cell in notebook["cells"]:
         source, kind = text(cell).strip("\n"), cell["cell_type"]
         if not source:
@@ -118,7 +119,9 @@ def cleaned(notebook: dict, path: Path) -> dict:
         cells.append(new)
 
     first = next(c for c in cells if c["cell_type"] == "markdown")
-    if BADGE.search(first["source"]):
+    if path.is_relative_to(EXERCISES):
+        del metadata["accelerator"]
+    elif BADGE.search(first["source"]):
         first["source"] = BADGE.sub(lambda _: badge(path), first["source"])
     else:
         title, _, rest = first["source"].partition("\n")
@@ -132,7 +135,7 @@ def cleaned(notebook: dict, path: Path) -> dict:
     for cell in cells:
         cell["source"] = cell["source"].splitlines(keepends=True)
     cells = [dict(sorted(c.items())) for c in cells]
-    return {"cells": cells, "metadata": copy.deepcopy(METADATA), "nbformat": 4, "nbformat_minor": 5}
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
 def shared_inputs() -> bytes:
@@ -226,11 +229,12 @@ def assemble() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`command [notebook …]`, all notebooks by default."""
+    """`command [notebook …]`, all notebooks by default; those of exercises/ are only cleaned."""
     command = arguments[0] if arguments else ""
-    chosen = [Path(a).resolve() for a in arguments[1:]] or notebooks()
+    named = [Path(a).resolve() for a in arguments[1:]]
+    chosen = named or notebooks()
     if command == "clean":
-        for path in chosen:
+        for path in named or chosen + notebooks(EXERCISES):
             path.write_text(dump(cleaned(load(path), path)), encoding="utf-8")
     elif command == "run":
         if run(chosen):

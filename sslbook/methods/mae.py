@@ -137,14 +137,14 @@ class MAE(Method):
         pixels = torch.where(hidden[:, :, None], self.patchify(pred), self.patchify(images))
         return self.unpatchify(pixels), hidden
 
+    @torch.no_grad()
+    def errors(self, images: Tensor, hidden: Tensor | None = None) -> tuple[float, float]:
+        """Mean squared error of hidden pixels in [0, 1], and that of each image's mean colour."""
+        pictures, hidden = self.reconstruct(images, hidden)
+        flat = images.mean(dim=(2, 3), keepdim=True).expand_as(images)
+        guesses = (self.patchify(guess) for guess in (pictures, flat))
+        return tuple(masked_error(x, self.patchify(images), hidden).item() for x in guesses)
+
     def parameter_groups(self, weight_decay: float) -> list[dict]:
         """As always, with betas for AdamW: the second is .95 (table 8)."""
         return [dict(g, betas=(0.9, 0.95)) for g in super().parameter_groups(weight_decay)]
-
-    def load_official_state(self, state: dict[str, Tensor]) -> None:
-        """Strictly load the flat state dict of an official `_full` or `visualize` checkpoint."""
-        if "mask_token" not in state:
-            raise ValueError("no decoder in this state dict: try `encoder.load_state_dict(state)`")
-        ours = ("mask_token", "decoder_")
-        named = {k if k.startswith(ours) else f"encoder.{k}": v for k, v in state.items()}
-        self.load_state_dict(named)

@@ -1,11 +1,13 @@
 """Views that the reader can touch: one ESM module and one small Python class each.
 
-They draw, they do not compute learning. All that moves runs in the browser, so a page without a kernel is as alive
-as a notebook, in Jupyter and in Colab (ipywidgets >= 7.7.1, anywidget >= 0.9.21); nothing is asked of any host.
+They draw, they do not compute learning. All that moves runs in the browser, a small network too, so a page without a
+kernel is as alive as a notebook, in Jupyter and in Colab (ipywidgets >= 7.7.1, anywidget >= 0.9.21); nothing is asked
+of any host.
 """
 
 from sslbook.widgets.augmentation import AugmentationExplorer
+from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.similarity import SimilarityMatrix
 from sslbook.widgets.sphere import EmbeddingSphere
 
-__all__ = ["AugmentationExplorer", "EmbeddingSphere", "SimilarityMatrix"]
+__all__ = ["AugmentationExplorer", "EmbeddingSphere", "MAEExplorer", "SimilarityMatrix"]
