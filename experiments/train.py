@@ -45,6 +45,7 @@ def run(name: str, budget: str, seed: int) -> dict:
         log |= dict(config=history.config | {"arguments": recipe.method}, curve=history.epochs)
         log["training_seconds"] = history.seconds
     log["minutes"], log["cpu_minutes"] = (time.perf_counter() - wall) / 60, (time.process_time() - cpu) / 60
+    log["training_memory_mib"] = results.peak_memory()
     if name == "pixels":
         return log
     tuned = evaluate.fine_tune(encoder, train, test, epochs=plan.supervised_epochs, view=crop_and_flip, **TUNING)

@@ -130,6 +130,28 @@ def bars(values: Mapping[str, Mapping[str, float]], *, ylabel: str, alt: str, ch
         return Picture(figure, alt)
 
 
+def lines(
+    series: Mapping[str, Mapping[float, Sequence[float]]], *, xlabel: str, ylabel: str, alt: str, log: bool = True
+) -> Picture:
+    """{line: {x: values}}: the mean of the values at each x, and a band from the lowest to the highest."""
+    with matplotlib.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(5.6, 3.1))
+        for color, (name, points) in zip(COLORS, series.items()):
+            x, values = list(points), [np.asarray(v, dtype=float) for v in points.values()]
+            ax.plot(x, [v.mean() for v in values], color=color, label=name, marker=".")
+            ax.fill_between(
+                x, [v.min() for v in values], [v.max() for v in values], color=color, alpha=0.2, linewidth=0
+            )
+        if log:
+            ax.set_xscale("log")
+        ticks = list(dict.fromkeys(x for points in series.values() for x in points))
+        ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
+        ax.minorticks_off()
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        return Picture(figure, alt)
+
+
 def heatmap(matrix: Tensor, *, label: str, alt: str, cmap: str = "viridis", lines: Sequence[float] = ()) -> Picture:
     """A matrix (rows, columns) with its colour bar; `lines` are drawn at these positions on both axes."""
     with matplotlib.rc_context(STYLE):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -90,6 +90,23 @@ def rows(budget: str, encoders: Sequence[str]) -> list[dict[str, Any]]:
         reports = [log["report"] for log in read(budget, encoder)]
         if reports:
             table.append({"encoder": encoder} | {key: fmean(r[key] for r in reports) for key in reports[0]})
+    return table
+
+
+def comparison(budget: str, encoders: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of a comparison from the logs: how many seeds, "mean ± deviation" over them of each answer, what it cost."""
+    table = []
+    for encoder in encoders:
+        logs = read(budget, encoder)
+        if not logs:
+            continue
+        row = {"encoder": encoder, "seeds": str(len(logs))}
+        for question in logs[0]["report"]:
+            answers = [log["report"][question] for log in logs]
+            row[question] = f"{fmean(answers):.3f}" + (f" ± {stdev(answers):.3f}" if len(logs) > 1 else "")
+        row["CPU-minutes"] = f"{fmean(log['cpu_minutes'] for log in logs):.1f}"
+        row["memory, MiB"] = f"{max(log['training_memory_mib'] for log in logs):,}"
+        table.append(row)
     return table
 
 

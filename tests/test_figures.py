@@ -23,6 +23,7 @@ def drawings():
     yield figures.bars(
         {"kNN": {"a": 0.1, "b": 0.9}, "linear": {"a": 0.3, "b": 0.8}}, ylabel="x", chance=0.1, alt="bars"
     )
+    yield figures.lines({"a": {1: [0.1, 0.2], 10: [0.3]}, "b": {1: [0.5]}}, xlabel="k", ylabel="x", alt="two lines")
     yield figures.heatmap(torch.rand(4, 6), label="cosine", lines=[2], alt="a matrix")
 
 
