@@ -4,6 +4,7 @@ import base64
 import contextlib
 import functools
 import http.server
+import re
 import sys
 import threading
 from pathlib import Path
@@ -119,11 +120,11 @@ def watch(page, address="none"):
     """Collect in `page.troubles` every error, warning and request, but those to an address of ours."""
     page.troubles = []
     page.on("pageerror", lambda e: page.troubles.append(f"error: {e}"))
-    ours = "willReadFrequently"  # Chromium's advice on the tests' own reading of canvases
+    known = re.compile("willReadFrequently|strictTypes")  # advice on the tests' own reading of canvases; html-manager's
     page.on(
         "console",
         lambda m: (
-            m.type in ("error", "warning") and ours not in m.text and page.troubles.append(f"console: {m.text}")
+            m.type in ("error", "warning") and not known.search(m.text) and page.troubles.append(f"console: {m.text}")
         ),
     )
     page.on("response", lambda r: r.status >= 400 and page.troubles.append(f"{r.status}: {r.url}"))
@@ -135,11 +136,11 @@ def watch(page, address="none"):
 def mount(browser):
     """mount(*widgets, **context options) -> page; no request, no error may happen on it.
 
-    Widgets can ask Python where `kernel` is true.
+    With `kernel` the widgets can ask Python; `ort` is where the page says that onnxruntime-web lies.
     """
     pages = []
 
-    def mount(*widgets, theme="light", kernel=False, **options):
+    def mount(*widgets, theme="light", kernel=False, ort="", **options):
         options = {"viewport": {"width": 1000, "height": 900}} | options
         page = browser.new_page(**options)
         watch(page)
@@ -151,8 +152,9 @@ def mount(browser):
 
             page.expose_function("kernel", ask)
         page.set_content(
-            f'<!doctype html><html lang="en" data-theme="{theme}"><meta name="viewport" content="width=device-width">'
-            '<style>body { margin: 12px } [data-theme="dark"] body { background: #121212 }</style></html>'
+            f'<!doctype html><html lang="en" data-theme="{theme}" data-ort="{ort}">'
+            '<meta name="viewport" content="width=device-width"><style>body { margin: 12px } '
+            '[data-theme="dark"] body { background: #121212 }</style></html>'
         )
         page.evaluate(MOUNT, [encoded(w) for w in widgets])
         page.evaluate("() => new Promise((r) => setTimeout(r, 100))")  # pictures decoded, sizes observed

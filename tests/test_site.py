@@ -2,13 +2,12 @@
 
 import contextlib
 import functools
-import http.server
-import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
+from conftest import serve
 from playwright.sync_api import TimeoutError
 
 from tools import notebooks
@@ -87,18 +86,11 @@ def test_every_picture_says_what_it_shows(page):
         assert not is_default, f"no alternative text on {image.get('src', '')[:80]}: {alt!r}"
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture(scope="module")
 def address():
     """The site on a free port of this machine."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(HTML))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve(HTML) as address:
+        yield address
 
 
 READY = """async () => {
@@ -148,3 +140,13 @@ def test_page_in_a_browser(page, theme, browser, address):
         tab.wait_for_load_state("networkidle")
     assert not errors
     assert [u for u in requests if not u.startswith((address, "data:", "blob:"))] == []
+
+
+def test_the_mae_chapter_runs_its_network(browser, address):
+    """In the page itself, by onnxruntime-web, with no kernel and no server."""
+    tab = browser.new_page()
+    tab.goto(f"{address}/book/masked/mae.html")
+    tab.locator(".sslw-masking").scroll_into_view_if_needed()
+    tab.locator(".sslw-touchable[aria-busy=false]").wait_for()
+    assert "in this page" in tab.locator(".sslw-masking dl").inner_text()
+    tab.close()

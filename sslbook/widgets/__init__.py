@@ -6,8 +6,9 @@ of any host.
 """
 
 from sslbook.widgets.augmentation import AugmentationExplorer
+from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.similarity import SimilarityMatrix
 from sslbook.widgets.sphere import EmbeddingSphere
 
-__all__ = ["AugmentationExplorer", "EmbeddingSphere", "MAEExplorer", "SimilarityMatrix"]
+__all__ = ["AugmentationExplorer", "ChoosingGuide", "EmbeddingSphere", "MAEExplorer", "SimilarityMatrix"]
