@@ -13,10 +13,11 @@ PYTHON3 ?= python3.13 python3.12 python3.11 python3 python
 USABLE  := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
 ENV  := $(VENV)/.ready
+EXERCISES := $(VENV)/.exercises
 NODE := node_modules/.package-lock.json
 JB   := $(VENV)/bin/jupyter-book build _build/source --path-output . --all -W -n --keep-going -q
 
-.PHONY: help env book pages serve test lint unit bench colab format clean
+.PHONY: help env book pages serve test lint unit bench colab exercises numbers format clean
 
 help:  ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -38,12 +39,12 @@ serve: $(ENV)  ## Serve the built site on http://127.0.0.1:8000 (PORT=…)
 	@echo "The book is at http://127.0.0.1:$(PORT)/   Ctrl-C stops."
 	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
-test: lint $(NODE)  ## Run everything: style, notebooks, the site's build, unit tests, the site in a real browser
+test: lint $(NODE) $(EXERCISES)  ## Run everything: style, notebooks, the site's build, unit tests, the site in a real browser
 	$(PYTHON) tools/browser.py
 	$(MAKE) --no-print-directory book
 	$(PYTHON) -m pytest tests
 
-unit: $(ENV)  ## Only the tests that need neither an executed notebook nor a built site
+unit: $(EXERCISES)  ## Only the tests that need neither an executed notebook nor a built site
 	$(PYTHON) -m pytest tests --ignore=tests/test_site.py
 
 lint: $(ENV)  ## Style of the package, the tests and the notebooks
@@ -57,6 +58,12 @@ format: $(ENV)  ## Put code and notebooks into the book's form (no outputs, stab
 
 bench: $(VENV)/.bench  ## Time views and a SimCLR epoch on this machine against torchvision and lightly (some minutes)
 	$(PYTHON) benchmarks/views_and_epoch.py
+
+exercises: $(EXERCISES)  ## Write the students' exercise notebooks and the teacher's course folder to _build/exercises
+	$(PYTHON) -m tools.exercises write
+
+numbers: $(ENV)  ## Write the numbers that the text quotes from results/ anew
+	$(PYTHON) -m tools.quotes
 
 colab: $(COLAB)/.ready  ## Install the package beside the versions that Colab ships and run the notebooks (smoke budget)
 	tools/colab.sh $(COLAB)/bin/python
@@ -77,6 +84,10 @@ $(ENV): requirements.txt pyproject.toml
 $(COLAB)/.ready: tests/colab-requirements.txt | $(ENV)
 	$(PYTHON) -m venv --clear $(COLAB)
 	$(COLAB)/bin/python -m pip install -q -r $<
+	@touch $@
+
+$(EXERCISES): $(ENV) exercises/requirements.txt
+	$(PYTHON) -m pip install -q -r requirements.txt -r exercises/requirements.txt
 	@touch $@
 
 $(VENV)/.bench: $(ENV) benchmarks/requirements.txt

@@ -36,7 +36,8 @@ def main() -> None:
     error, mean_colour = shipped.errors(test.images / 255)
     report = evaluate.report(shipped.encoder, train, test)
     report |= {"error of hidden patches": error, "error of the mean colour": mean_colour}
-    entries = dict(encoder=NAME, budget="pretrained", seed=0, config=history.config | dict(arguments=recipe.method), curve=history.epochs)
+    config = history.config | dict(arguments=recipe.method)
+    entries = dict(encoder=NAME, budget="pretrained", seed=0, config=config, curve=history.epochs)
     log = results.write(f"results/pretrained/{NAME}-0.json", **entries, minutes=minutes, report=report)
     print(f"{path} ({path.stat().st_size / 1e6:.2f} MB), {log}; {minutes:.1f} minutes")
     print(", ".join(f"{question} {answer:.4f}" for question, answer in report.items()))

@@ -1,6 +1,6 @@
 """Look after the book's notebooks.
 
-clean      put every notebook of book/ and exercises/ into its stored form: no outputs, stable cell ids, one bootstrap
+clean      put every notebook of book/ and exercises/ into its stored form: no outputs, stable ids, one bootstrap cell
 run        execute (with nbmake) those whose code, package or results changed, then assemble
 assemble   lay out the book in _build/source, with the outputs of the last runs, for jupyter-book
 """

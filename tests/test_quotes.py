@@ -1,0 +1,40 @@
+"""Numbers in the text equal the logs."""
+
+import re
+
+import pytest
+
+from sslbook import results
+from tools import notebooks, quotes
+
+FILES = [path for path in quotes.files() if quotes.MARKED.search(path.read_text(encoding="utf-8"))]
+
+
+def test_some_text_quotes_logs():
+    assert {"README.md", "comparison.ipynb"} <= {path.name for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_text_and_logs_agree(path):
+    assert quotes.rewritten(path) == path.read_text(encoding="utf-8"), "run `make numbers`"
+
+
+def test_a_changed_number_is_noticed():
+    text = "SimCLR reaches <!--=cpu|SimCLR|kNN-->0.12<!--/--> kNN."
+    mean = results.rows("cpu", ["SimCLR"])[0]["kNN"]
+    assert quotes.quoted(text) == f"SimCLR reaches <!--=cpu|SimCLR|kNN-->{mean:.2f}<!--/--> kNN."
+
+
+def test_a_quote_without_a_log_is_refused():
+    with pytest.raises(SystemExit, match="no log in results/cpu answers 'kNN' of 'Nothing'"):
+        quotes.quoted("<!--=cpu|Nothing|kNN-->0.1<!--/-->")
+
+
+def test_the_comparison_page_types_no_measurement_by_hand():
+    """Accuracies of ours are 0.ddd; outside of marks and of code, the page has none."""
+    notebook = notebooks.load(notebooks.BOOK / "evaluation/comparison.ipynb")
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = quotes.MARKED.sub("", notebooks.text(cell))
+            text = re.sub(r"~~~python.*?~~~", "", text, flags=re.DOTALL)
+            assert not re.findall(r"(?<![\d.])0?\.\d{2,3}\b", text), cell["id"]

@@ -1,0 +1,65 @@
+"""Numbers in the text that come from logs: write them, or say where text and log disagree.
+
+    python -m tools.quotes [--check]
+
+In README.md and in the book's text `<!--=cpu|SimCLR|kNN-->0.885<!--/-->` is the mean over the seeds of what the logs
+results/cpu/simclr-*.json say, and `<!--=table cpu-->…<!--/-->` the table of all encoders that were logged in a budget.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from sslbook import results
+from tools import notebooks
+
+MARKED = re.compile(r"(<!--=([^>]*?)-->)(.*?)(<!--/-->)", re.DOTALL)
+ENCODERS = ("pixels", "random encoder", "random ViT", "SimCLR", "MoCo", "BYOL", "SimSiam", "MAE", "supervised")
+
+
+def value(source: str) -> str:
+    """What the logs say: "budget|encoder|question", or "table budget"."""
+    if source.startswith("table "):
+        rows = results.comparison(source.removeprefix("table ").strip(), ENCODERS)
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        lines = [columns, ["---"] * len(columns), *([row.get(c, "–") for c in columns] for row in rows)]
+        return "\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    budget, encoder, question = source.split("|")
+    rows = results.rows(budget, [encoder])
+    if not rows or question not in rows[0]:
+        raise SystemExit(f"no log in results/{budget} answers {question!r} of {encoder!r}, as the text quotes it")
+    return f"{rows[0][question]:.2f}"
+
+
+def quoted(text: str) -> str:
+    """The text with every marked number as the logs have it."""
+    return MARKED.sub(lambda m: m[1] + value(m[2]) + m[4], text)
+
+
+def files() -> list[Path]:
+    return [notebooks.ROOT / "README.md", *sorted(notebooks.BOOK.rglob("*.md")), *notebooks.notebooks()]
+
+
+def rewritten(path: Path) -> str:
+    """The file's content with its marked numbers brought up to date."""
+    if path.suffix == ".md":
+        return quoted(path.read_text(encoding="utf-8"))
+    notebook = notebooks.load(path)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = quoted(notebooks.text(cell))
+    return notebooks.dump(notebooks.cleaned(notebook, path))
+
+
+def main() -> None:
+    stale = [path for path in files() if rewritten(path) != path.read_text(encoding="utf-8")]
+    for path in stale:
+        print(f"{path.relative_to(notebooks.ROOT)}: numbers differ from the logs")
+        if "--check" not in sys.argv:
+            path.write_text(rewritten(path), encoding="utf-8")
+    if stale and "--check" in sys.argv:
+        sys.exit("run `make numbers`")
+
+
+if __name__ == "__main__":
+    main()
