@@ -62,7 +62,7 @@ def folder() -> Path | None:
 def read(budget: str, encoder: str) -> list[dict[str, Any]]:
     """The logs results/<budget>/<encoder>-<seed>.json, in the order of their seeds; [] if there are none."""
     found = folder()
-    paths = found.glob(f"{budget}/{encoder.lower().replace(' ', '-')}-*.json") if found else ()
+    paths = found.glob(f"{budget}/{encoder.lower().replace(' ', '-')}-[0-9]*.json") if found else ()
     return sorted((json.loads(path.read_text()) for path in paths), key=lambda log: log["seed"])
 
 
@@ -85,12 +85,17 @@ def describe(log: Mapping[str, Any]) -> str:
 
 def rows(budget: str, encoders: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of the growing table from the logs: the mean over the seeds of what `evaluate.report` said."""
-    table = []
-    for encoder in encoders:
-        reports = [log["report"] for log in read(budget, encoder)]
-        if reports:
-            table.append({"encoder": encoder} | {key: fmean(r[key] for r in reports) for key in reports[0]})
-    return table
+    return [
+        {"encoder": encoder} | {q: fmean(answers) for q, answers in _answers(logs).items() if "fine-tuned" not in q}
+        for encoder in encoders
+        if (logs := read(budget, encoder))
+    ]
+
+
+def _answers(logs: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """What each log answered to the questions that all of them were asked."""
+    reports = [log["report"] for log in logs]
+    return {q: [report[q] for report in reports] for q in reports[0] if all(q in report for report in reports)}
 
 
 def comparison(budget: str, encoders: Sequence[str]) -> list[dict[str, Any]]:
@@ -101,11 +106,10 @@ def comparison(budget: str, encoders: Sequence[str]) -> list[dict[str, Any]]:
         if not logs:
             continue
         row = {"encoder": encoder, "seeds": str(len(logs))}
-        for question in logs[0]["report"]:
-            answers = [log["report"][question] for log in logs]
+        for question, answers in _answers(logs).items():
             row[question] = f"{fmean(answers):.3f}" + (f" ± {stdev(answers):.3f}" if len(logs) > 1 else "")
         row["CPU-minutes"] = f"{fmean(log['cpu_minutes'] for log in logs):.1f}"
-        row["memory, MiB"] = f"{max(log['training_memory_mib'] for log in logs):,}"
+        row["memory, MiB"] = f"{max(log.get('training_memory_mib', log['peak_memory_mib']) for log in logs):,}"
         table.append(row)
     return table
 

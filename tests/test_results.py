@@ -9,13 +9,15 @@ from sslbook import results
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A checkout with three logs, and us in a notebook's folder of it."""
+    """A checkout with four logs, and us in a notebook's folder of it."""
     (tmp_path / "_config.yml").touch()
     for seed, knn in ((1, 0.5), (0, 0.7)):
-        report = {"kNN": knn, "linear": 0.9}
-        results.write(tmp_path / f"results/cpu/random-encoder-{seed}.json", config={}, seed=seed, report=report)
-    report = {"kNN": 0.8, "linear": 1.0}
-    results.write(tmp_path / "results/cpu/simclr-0.json", config={"epochs": 3}, seed=0, report=report)
+        report, cost = {"kNN": knn, "linear": 0.9}, {"cpu_minutes": 1 + seed, "training_memory_mib": 1000 + 100 * seed}
+        path = tmp_path / f"results/cpu/random-encoder-{seed}.json"
+        results.write(path, config={}, seed=seed, report=report, **cost)
+    report = {"kNN": 0.8, "linear": 1.0, "fine-tuned, 10 % of labels": 0.9}
+    results.write(tmp_path / "results/cpu/simclr-0.json", config={"epochs": 3}, seed=0, report=report, cpu_minutes=2)
+    results.write(tmp_path / "results/cpu/simclr-other-0.json", seed=0)
     (tmp_path / "book/part").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "book/part")
     return tmp_path
@@ -51,8 +53,15 @@ def test_rows_are_means_over_seeds(checkout):
     ]
 
 
+def test_a_comparison_says_how_far_seeds_differ(checkout):
+    rows = results.comparison("cpu", ["random encoder", "MoCo", "SimCLR"])
+    assert [row["seeds"] for row in rows] == ["2", "1"]
+    assert rows[0]["kNN"] == "0.600 ± 0.141" and rows[1]["kNN"] == "0.800"
+    assert rows[0]["CPU-minutes"] == "1.5" and rows[0]["memory, MiB"] == "1,100"
+
+
 def test_the_repository_s_logs_are_complete():
-    logs = sorted(p for p in results.folder().rglob("*.json") if p.parent.name != "studies")
+    logs = sorted(p for p in results.folder().glob("*/*.json") if p.parent.name != "studies")
     assert logs
     for path in logs:
         log = json.loads(path.read_text())
