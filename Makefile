@@ -15,12 +15,13 @@ USABLE  := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info
 ENV  := $(VENV)/.ready
 EXERCISES := $(VENV)/.exercises
 NODE := node_modules/.package-lock.json
+SITE_TESTS := site accessibility links extensions offline_kit
 JB   := $(VENV)/bin/jupyter-book build _build/source --path-output . --all -W -n --keep-going -q
 
-.PHONY: help env book pages serve test lint unit bench colab exercises numbers format clean
+.PHONY: help env book pages serve test lint unit bench colab exercises numbers offline-kit links format clean
 
 help:  ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 env: $(ENV)  ## Make .venv with the package and everything that builds and tests the book
 
@@ -45,7 +46,7 @@ test: lint $(NODE) $(EXERCISES)  ## Run everything: style, notebooks, the site's
 	$(PYTHON) -m pytest tests
 
 unit: $(EXERCISES)  ## Only the tests that need neither an executed notebook nor a built site
-	$(PYTHON) -m pytest tests --ignore=tests/test_site.py
+	$(PYTHON) -m pytest tests $(addprefix --ignore=tests/test_,$(addsuffix .py,$(SITE_TESTS)))
 
 lint: $(ENV)  ## Style of the package, the tests and the notebooks
 	$(PYTHON) -m ruff check .
@@ -58,6 +59,13 @@ format: $(ENV)  ## Put code and notebooks into the book's form (no outputs, stab
 
 bench: $(VENV)/.bench  ## Time views and a SimCLR epoch on this machine against torchvision and lightly (some minutes)
 	$(PYTHON) benchmarks/views_and_epoch.py
+
+offline-kit: book  ## Put site, notebooks, package and images into one zip, for a room without a network
+	$(PYTHON) -m tools.offline_kit
+
+links: $(ENV) $(NODE)  ## Ask every other site that the book links to whether the page is still there
+	$(PYTHON) tools/notebooks.py assemble
+	$(VENV)/bin/jupyter-book build _build/source --path-output . --builder linkcheck -q
 
 exercises: $(EXERCISES)  ## Write the students' exercise notebooks and the teacher's course folder to _build/exercises
 	$(PYTHON) -m tools.exercises write

@@ -36,8 +36,8 @@ def test_all_workflows_are_there():
 
 @pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", ".ci/run", ".github/workflows/test.yml"])
 def test_named_make_targets_exist(file):
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    named = set(re.findall(r"(?:`|^|run: )make ([a-z]+)", (ROOT / file).read_text(), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:`|^|run: )make ([a-z-]+)", (ROOT / file).read_text(), flags=re.MULTILINE))
     assert named and named <= targets
 
 

@@ -4,7 +4,6 @@ import contextlib
 import functools
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
 from conftest import serve
@@ -38,42 +37,21 @@ def test_site_shows_a_good_run_of_this_notebook(path):
 
 
 class Page(HTMLParser):
-    """The ids, links and pictures of one page."""
+    """The pictures of one page."""
 
     def __init__(self, path: Path):
         super().__init__()
-        self.ids, self.links, self.sources, self.images = set(), [], [], []
+        self.images = []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
-        a = dict(attributes)
-        self.ids |= {a[k] for k in ("id", "name") if a.get(k)}
-        if tag == "a" and a.get("href"):
-            self.links.append(a["href"])
-        if tag in ("img", "script", "link", "source", "video", "iframe") and (a.get("src") or a.get("href")):
-            self.sources.append(a.get("src") or a["href"])
         if tag == "img":
-            self.images.append(a)
+            self.images.append(dict(attributes))
 
 
 @functools.cache
 def parsed(path: Path) -> Page:
     return Page(path)
-
-
-@each_page
-def test_internal_links_and_files_exist(page):
-    here = HTML / f"{page}.html"
-    broken = []
-    for link in parsed(here).links + parsed(here).sources:
-        if urlparse(link).scheme or link.startswith("//"):
-            continue
-        target, anchor = urldefrag(link)
-        file = (here.parent / unquote(urlparse(target).path)).resolve() if target else here
-        missing = not file.exists() or (anchor and file.suffix == ".html" and unquote(anchor) not in parsed(file).ids)
-        if missing:
-            broken.append(link)
-    assert not broken
 
 
 @each_page

@@ -1,0 +1,176 @@
+"""The site's own Sphinx extensions, without a build; and what they left in the built site."""
+
+import importlib
+import re
+import sys
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from pybtex.database import parse_file
+from sphinx.errors import ExtensionError
+
+from tools import hero, notebooks
+
+HTML = notebooks.ROOT / "_build/html"
+METHODS = notebooks.BOOK / "methods.yml"
+
+
+def extension(name, monkeypatch):
+    monkeypatch.syspath_prepend(notebooks.ROOT / "_ext")
+    sys.modules.pop(name, None)
+    return importlib.import_module(name)
+
+
+def built(page):
+    path = HTML / f"{page}.html"
+    if not path.is_file():
+        pytest.fail(f"There is no {path}: run `make book` first.", pytrace=False)
+    return path.read_text(encoding="utf-8")
+
+
+class Elements(HTMLParser):
+    """The attributes of every element of a page, by tag."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.found = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def __call__(self, tag, **wanted):
+        return [a for t, a in self.found if t == tag and wanted.items() <= a.items()]
+
+
+# -- the map of methods
+
+
+def test_map_links_chapters_that_exist_and_no_others(monkeypatch):
+    module = extension("method_map", monkeypatch)
+    families = module.read(METHODS, ["book/intro", "book/any_folder/simclr"])
+    methods = [m for family in families for m in family["methods"]]
+    assert [m["name"] for m in methods if m["page"]] == ["SimCLR"]
+    for layout in (module.wide, module.narrow):
+        drawn = module.drawing(families, lambda page: f"../{page}.html", layout, 100)
+        links = Elements(drawn)("a")
+        assert [a["href"] for a in links] == ["../book/any_folder/simclr.html"]
+        assert drawn.count('class="coming"') == len(methods) - 1 and drawn.count("coming</tspan>") == len(methods) - 1
+        assert all(f">{m['name']}<" in drawn for m in methods)
+
+
+@pytest.mark.parametrize("wrong", ["- {family: a}", "- {family: a, question: b, hue: 1, methods: [{name: c}]}"])
+def test_map_refuses_a_file_that_lacks_something(wrong, tmp_path, monkeypatch):
+    path = tmp_path / "methods.yml"
+    path.write_text(wrong)
+    with pytest.raises(ExtensionError, match=r"methods.yml: a (family|method) needs .*, got"):
+        extension("method_map", monkeypatch).read(path, [])
+
+
+def test_map_has_every_method_with_a_chapter_and_every_paper():
+    methods = [m for family in yaml.safe_load(METHODS.read_text()) for m in family["methods"]]
+    chapters = {page.rsplit("/", 1)[-1] for page in notebooks.toc()}
+    implemented = {p.stem for p in (notebooks.ROOT / "sslbook/methods").glob("[a-z]*.py")}
+    assert chapters & implemented <= {m["chapter"] for m in methods}, "add the method to book/methods.yml"
+    assert {m["paper"] for m in methods if "paper" in m} <= set(parse_file(notebooks.BOOK / "references.bib").entries)
+
+
+def test_map_of_the_built_page_leads_to_the_chapters():
+    drawn = built("book/intro").split('class="method-map"')[1].split("</figure>")[0]
+    chapters = {m["chapter"] for family in yaml.safe_load(METHODS.read_text()) for m in family["methods"]}
+    there = {f"{page.removeprefix('book/')}.html" for page in notebooks.toc() if page.rsplit("/", 1)[-1] in chapters}
+    assert there and {a["href"] for a in Elements(drawn)("a")} == there
+
+
+# -- reading and run times
+
+
+def test_times_of_a_notebook(monkeypatch):
+    module = extension("run_times", monkeypatch)
+    stamps = {"iopub.status.busy": "2026-01-01T00:00:00Z", "iopub.status.idle": "2026-01-01T00:01:05Z"}
+    shown = {"output_type": "execute_result", "data": {"text/plain": "x = 1\n" * 30, "text/latex": ""}}
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": ["word " * 398, "[link](over/there) $a + b$"]},
+        {"cell_type": "code", "metadata": {"execution": stamps}, "source": "x = 1\n\n" * 60, "outputs": [shown]},
+    ]
+    assert module.minutes({"cells": cells}) == 2 + 2 + 1  # 400 words, 60 lines, 30 lines of the package
+    assert module.clock(module.seconds({"cells": cells})) == "1:05"
+    assert module.minutes({"cells": cells[:0]}) == 1 and module.seconds({"cells": cells[:1]}) == 0
+
+
+@pytest.mark.parametrize("path", notebooks.notebooks(), ids=lambda p: p.stem)
+def test_chapter_says_how_long_it_takes(path):
+    page = path.relative_to(notebooks.ROOT).with_suffix("").as_posix()
+    lines = Elements(built(page))("p", **{"class": "times"})
+    assert len(lines) == (page != notebooks.toc()[0])
+
+
+# -- alternative text, and mended pages
+
+
+@pytest.mark.parametrize("image", ['<img src="a.png">', '<img src="a.png" alt=" ">', '<img alt="_images/b.png">'])
+def test_a_picture_without_alternative_text_fails_the_build(image, monkeypatch):
+    module = extension("accessibility", monkeypatch)
+    with pytest.raises(module.NoAlternativeText, match=r"book/page: .*(a\.png|without a source)"):
+        module.look(None, "book/page", "page.html", {"body": f"<p>{image}</p>"}, None)
+
+
+def test_a_described_picture_passes_and_a_wide_table_can_be_scrolled_by_key(monkeypatch):
+    context = {"body": '<img alt="a red disc" src="a.png"><div class="pst-scrollable-table-container"><table>'}
+    extension("accessibility", monkeypatch).look(None, "book/page", "page.html", context, None)
+    assert Elements(context["body"])("div", tabindex="0")
+
+
+# -- what other sites show for a link
+
+
+def test_card_and_description_of_every_page():
+    seen = set()
+    for page in notebooks.toc():
+        tags = {a.get("property") or a.get("name"): a.get("content") for a in Elements(built(page))("meta")}
+        assert tags["og:title"] and tags["og:description"] == tags["description"]
+        assert tags["og:url"].startswith("https://") and tags["og:url"].endswith(f"/{page}.html")
+        site = tags["og:url"].removesuffix(f"{page}.html")
+        assert tags["og:image"] == f"{site}_static/card.png" and tags["og:image:alt"]
+        seen.add(tags["og:title"])
+    assert (HTML / "_static/card.png").is_file() and len(seen) == len(notebooks.toc())
+
+
+def test_address_of_the_site_follows_the_repository(monkeypatch):
+    module = extension("social_card", monkeypatch)
+    config = SimpleNamespace(html_theme_options={"repository_url": "https://github.com/me/mine"}, html_baseurl="")
+    assert module.address_of_site(config) == "https://me.github.io/mine/"
+    config.html_baseurl = "https://book.org/"
+    assert module.address_of_site(config) == "https://book.org/"
+
+
+# -- the landing page's picture
+
+
+def test_hero_ties_each_picture_to_those_most_like_it():
+    group = np.array([0, 0, 0, 1, 1, 1])
+    alike = np.where(group[:, None] == group, 0.9, 0.1).astype("float32")
+    assert hero.ties(np.tile(alike, (2, 2))) == [(0, 1), (0, 2), (1, 2), (3, 4), (3, 5), (4, 5)]
+
+
+def test_hero_is_drawn_and_says_which_run_it_needs():
+    for name in ("hero-before.svg", "hero-after.svg"):
+        assert "pictures in a ring" in (hero.STATIC / name).read_text()
+    with pytest.raises(SystemExit, match="run `make book` first"):
+        hero.Watched.of_run({"metadata": {}})
+
+
+# -- the glossary
+
+
+def test_glossary_defines_words_that_the_book_uses():
+    body = (notebooks.BOOK / "glossary.md").read_text(encoding="utf-8").split("```{glossary}")[1]
+    terms = re.findall(r"^(\w.*)$", body, flags=re.MULTILINE)
+    texts = [notebooks.text(c) for p in notebooks.notebooks() for c in notebooks.load(p)["cells"]]
+    texts += [p.read_text(encoding="utf-8") for p in (notebooks.ROOT / "sslbook").rglob("*.py")]
+    used = "\n".join(texts).lower()
+    assert len(terms) > 40
+    assert [t for t in terms if not all(word in used for word in re.split(r"[\s-]+", t.lower()))] == []

@@ -1,0 +1,97 @@
+"""The kit for a room without a network: made, unpacked, and opened in a browser from its own server and as files."""
+
+import re
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from conftest import watch
+
+from tools import notebooks, offline_kit
+
+WIDGETS = 'script[type="application/vnd.jupyter.widget-view+json"]'
+UNDRAWN = f"""() => [...document.querySelectorAll('{WIDGETS}')]
+    .filter(s => !(s.parentElement.querySelector('.widget-subarea')?.getBoundingClientRect().height > 4)).length"""
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory):
+    """The unpacked kit of the built site, with a data folder that holds some of CIFAR-10 and something else."""
+    folder = tmp_path_factory.mktemp("kit")
+    for name in ("cifar-10-batches-py/data_batch_1", "stl10_binary/train_X.bin"):
+        (folder / "data" / name).parent.mkdir(parents=True)
+        (folder / "data" / name).write_bytes(b"pixels")
+    made = offline_kit.make(folder / "kit.zip", folder / "data")
+    assert [p.name for p in folder.iterdir() if p.is_file()] == ["kit.zip"]
+    with zipfile.ZipFile(made) as archive:
+        archive.extractall(folder)
+    return folder / offline_kit.NAME
+
+
+@pytest.fixture(scope="module")
+def address(kit):
+    """Where the kit's own start.py serves it, with a Python that knows nothing of this repository."""
+    command = [sys.executable, "-I", kit / "start.py", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        yield re.search(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())[0]
+        server.terminate()
+
+
+def pages_to_open() -> list[str]:
+    """The landing page, the first chapter with a widget, the last page."""
+    pages = notebooks.toc()
+    return [pages[0], "book/contrastive/simclr", pages[-1]]
+
+
+def open_and_look(browser, url, allowed, widgets):
+    """No console error, no failed request, none to elsewhere; formulas and widgets drawn."""
+    tab = browser.new_page()
+    watch(tab, allowed)
+    tab.goto(url, wait_until="load", timeout=120_000)
+    assert tab.locator(WIDGETS).count() >= widgets
+    tab.wait_for_function(f"() => ({UNDRAWN})() === 0", timeout=60_000)
+    tab.evaluate("async () => { if (window.MathJax?.startup?.promise) await window.MathJax.startup.promise }")
+    tab.wait_for_load_state("networkidle")
+    assert tab.evaluate("[...document.fonts].every(font => font.status !== 'error')")
+    assert tab.troubles == []
+    tab.close()
+
+
+@pytest.mark.parametrize("page", pages_to_open())
+def test_page_from_the_kits_server(page, kit, address, browser):
+    open_and_look(browser, f"{address}{page}.html", address, widgets=page.endswith("simclr"))
+
+
+@pytest.mark.parametrize("page", pages_to_open())
+def test_page_as_a_file(page, kit, browser):
+    site = (kit / "site").as_uri()
+    open_and_look(browser, f"{site}/{page}.html", site, widgets=page.endswith("simclr"))
+
+
+def test_kit_holds_notebooks_package_and_images(kit):
+    there = {p.relative_to(kit / "notebooks").as_posix() for p in (kit / "notebooks").rglob("*.ipynb")}
+    assert there == {p.relative_to(notebooks.BOOK).as_posix() for p in notebooks.notebooks()}
+    assert [p.name for p in (kit / "data").rglob("*") if p.is_file()] == ["data_batch_1"]
+    (wheel,) = (kit / "package").glob("sslbook-*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    weights = {f"sslbook/weights/{p.name}" for p in (notebooks.ROOT / "sslbook/weights").glob("*.safetensors")}
+    assert {"sslbook/__init__.py", "sslbook/logs/cpu/simclr-0.json", "sslbook/widgets/widgets.css"} | weights <= names
+    readme = (kit / "README.txt").read_text()
+    assert wheel.name in readme and "cifar-10-batches-py" in readme
+
+
+def test_a_kit_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    def fail(folder):
+        raise OSError("no room")
+
+    monkeypatch.setattr(offline_kit, "build_wheel", fail)
+    with pytest.raises(OSError, match="no room"):
+        offline_kit.make(tmp_path / "kit.zip", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kit_needs_a_site(tmp_path, monkeypatch):
+    monkeypatch.setattr(offline_kit, "HTML", tmp_path / "none")
+    with pytest.raises(SystemExit, match="run `make book` first"):
+        offline_kit.make(tmp_path / "kit.zip", tmp_path)
