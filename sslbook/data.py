@@ -48,6 +48,7 @@ class ImageSet:
     factors: dict[str, Tensor] = field(default_factory=dict)  # what generated an image, each (N,) or (N, k)
     name: str = ""
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of photos that could not be read
+    files: list[str] = field(default_factory=list)  # of each photo, below its folder; none for other sets
 
     def __post_init__(self):
         self.classes = list(self.classes)
@@ -59,6 +60,8 @@ class ImageSet:
             raise TypeError(f"labels must be an int64 tensor, got {_kind(self.labels)}")
         if self.labels.shape != (len(self),):
             raise ValueError(f"{len(self)} images need labels of shape ({len(self)},), got {tuple(self.labels.shape)}")
+        if self.files and len(self.files) != len(self):
+            raise ValueError(f"{len(self)} images need as many files or none, got {len(self.files)}")
         for name, factor in self.factors.items():
             if not isinstance(factor, Tensor) or factor.ndim not in (1, 2) or len(factor) != len(self):
                 raise ValueError(f"factor {name!r} must be ({len(self)},) or ({len(self)}, k), got {_kind(factor)}")
@@ -80,7 +83,10 @@ class ImageSet:
                 raise TypeError("rows are a slice, indices (n,) or a bool mask (N,); for one image take images[i]")
             rows = rows if rows.dtype == torch.bool or len(rows) else rows.long()  # [] is float to torch
         factors = {name: factor[rows] for name, factor in self.factors.items()}
-        return replace(self, images=self.images[rows], labels=self.labels[rows], factors=factors)
+        parts = dict(images=self.images[rows], labels=self.labels[rows], factors=factors)
+        if self.files:
+            parts["files"] = [self.files[i] for i in torch.arange(len(self), device=self.images.device)[rows]]
+        return replace(self, **parts)
 
     def to(self, device: torch.device | str) -> ImageSet:
         factors = {name: factor.to(device) for name, factor in self.factors.items()}
@@ -212,7 +218,7 @@ def from_folder(
     A picture's class is its first-level sub-folder, or "unlabelled" if it lies in `path` itself. JPEG, PNG, WebP, BMP,
     GIF (first frame) and TIFF; grey, palette, CMYK and 16 bits too; upright by their EXIF, transparency on white. The
     order is that of the sorted names, hidden files are passed over, no file is changed. What can't be read is listed
-    in `.skipped` and counted in one warning. Raises FileNotFoundError, NotADirectoryError, or ValueError if there is
+    in `.skipped` and counted in one warning; the others' names are in `.files`. Raises FileNotFoundError, NotADirectoryError, or ValueError if there is
     nothing to read.
     """
     path = Path(path).expanduser()
@@ -257,8 +263,9 @@ def from_folder(
     classes = sorted(set(owners))
     number = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([number[owner] for owner in owners])
-    photos = ImageSet(torch.from_numpy(images[kept]), labels, classes, name=path.resolve().name, skipped=skipped)
-    return photos.to(device)
+    names = [file.relative_to(path).as_posix() for file in files]
+    whole = dict(name=path.resolve().name, skipped=skipped, files=names)
+    return ImageSet(torch.from_numpy(images[kept]), labels, classes, **whole).to(device)
 
 
 def _find_photos(path: Path, skipped: list[tuple[str, str]]) -> tuple[list[Path], Counter[str]]:

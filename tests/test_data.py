@@ -556,3 +556,16 @@ def test_progress_is_shown_only_if_asked(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
     from_folder(tmp_path)
     assert "1/1" in capfd.readouterr().err
+
+
+def test_photos_keep_their_names_in_any_selection(tmp_path):
+    for name in ("b/2.png", "a/1.png", "a/0.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+    photos = data.from_folder(tmp_path, 8, progress=False)
+    assert photos.files == ["a/0.png", "a/1.png", "b/2.png"]
+    assert photos[torch.tensor([2, 0])].files == ["b/2.png", "a/0.png"]
+    assert photos[1:].files == ["a/1.png", "b/2.png"] and photos[photos.labels == 0].files == ["a/0.png", "a/1.png"]
+    with pytest.raises(ValueError, match="3 images need as many files or none, got 2"):
+        replace(photos, files=photos.files[:2])
