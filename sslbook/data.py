@@ -217,9 +217,9 @@ def from_folder(
 
     A picture's class is its first-level sub-folder, or "unlabelled" if it lies in `path` itself. JPEG, PNG, WebP, BMP,
     GIF (first frame) and TIFF; grey, palette, CMYK and 16 bits too; upright by their EXIF, transparency on white. The
-    order is that of the sorted names, hidden files are passed over, no file is changed. What can't be read is listed
-    in `.skipped` and counted in one warning; the others' names are in `.files`. Raises FileNotFoundError, NotADirectoryError, or ValueError if there is
-    nothing to read.
+    order is that of the sorted names, hidden files are passed over, no file is changed. Names are in `.files`; what
+    can't be read is listed in `.skipped` and counted in one warning. Raises FileNotFoundError, NotADirectoryError, or
+    ValueError if there is nothing to read.
     """
     path = Path(path).expanduser()
     if size < 1:
