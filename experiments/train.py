@@ -46,9 +46,10 @@ def run(name: str, budget: str, seed: int) -> dict:
         log["training_seconds"] = history.seconds
     log["minutes"], log["cpu_minutes"] = (time.perf_counter() - wall) / 60, (time.process_time() - cpu) / 60
     log["training_memory_mib"] = results.peak_memory()
-    if name != "pixels":
-        log["report"] = evaluate.report(encoder, train, test)
-    if name != "pixels" and plan.image_set == "shapes":  # on photos this takes longer than the training
+    if name == "pixels":
+        return log
+    log["report"] = evaluate.report(encoder, train, test)
+    if plan.image_set == "shapes":  # on photos this takes longer than the training
         tuned = evaluate.fine_tune(encoder, train, test, epochs=plan.supervised_epochs, view=crop_and_flip, **TUNING)
         log["report"]["fine-tuned, 10 % of labels"] = tuned
     return log

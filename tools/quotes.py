@@ -3,7 +3,7 @@
     python -m tools.quotes [--check]
 
 In README.md and in the book's text `<!--=cpu|SimCLR|kNN-->0.885<!--/-->` is the mean over the seeds of what the logs
-results/cpu/simclr-*.json say, and `<!--=table cpu-->…<!--/-->` the table of all encoders that were logged in a budget.
+results/cpu/simclr-*.json say.
 """
 
 import re
@@ -14,16 +14,10 @@ from sslbook import results
 from tools import notebooks
 
 MARKED = re.compile(r"(<!--=([^>]*?)-->)(.*?)(<!--/-->)", re.DOTALL)
-ENCODERS = ("pixels", "random encoder", "random ViT", "SimCLR", "MoCo", "BYOL", "SimSiam", "MAE", "supervised")
 
 
 def value(source: str) -> str:
-    """What the logs say: "budget|encoder|question", or "table budget"."""
-    if source.startswith("table "):
-        rows = results.comparison(source.removeprefix("table ").strip(), ENCODERS)
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        lines = [columns, ["---"] * len(columns), *([row.get(c, "–") for c in columns] for row in rows)]
-        return "\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    """What the logs say to "budget|encoder|question"."""
     budget, encoder, question = source.split("|")
     rows = results.rows(budget, [encoder])
     if not rows or question not in rows[0]:
