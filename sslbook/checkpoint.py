@@ -1,8 +1,10 @@
-"""Checkpoints: written whole or not at all, read without running any code."""
+"""Checkpoints: written whole or not at all, the newest few kept, read without running any code."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ class CheckpointError(RuntimeError):
 def save(path: str | os.PathLike, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings, lists, dicts) to `path`; a kill half-way leaves the old file whole."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
             torch.save(state, file)
             file.flush()
@@ -46,3 +48,54 @@ def load(path: str | os.PathLike, map_location: str | torch.device = "cpu") -> d
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a checkpoint's dict: move it away")
     return state
+
+
+def prepare(folder: str | os.PathLike) -> Path:
+    """Make a folder for checkpoints and try to write there: better to learn now than after the first hour."""
+    folder = Path(folder).expanduser()
+    drive = Path("/content/drive")
+    if drive in folder.parents and not (drive / "MyDrive").is_dir():
+        raise CheckpointError(f"{folder} lies on Google Drive, which is not mounted: run drive.mount('{drive}') first")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise CheckpointError(f"{folder} is or lies below a file: give a folder for the checkpoints") from error
+    except OSError as error:
+        raise CheckpointError(f"no checkpoint can be written to {folder}: {error}") from error
+    return folder
+
+
+def steps(folder: str | os.PathLike) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    return sorted(Path(folder).glob("step-*.pt"))
+
+
+def save_step(folder: str | os.PathLike, step: int, state: dict[str, Any], keep: int = 2) -> None:
+    """`save` as step-….pt in a folder; of this and the earlier ones only the newest `keep` stay."""
+    path = Path(folder) / f"step-{step:09}.pt"
+    save(path, state)
+    for old in [file for file in steps(folder) if file <= path][:-keep]:
+        old.unlink(missing_ok=True)
+    for part in Path(folder).glob("step-*.pt.part"):  # what a kill left half-written
+        part.unlink(missing_ok=True)
+
+
+def load_latest(folder: str | os.PathLike) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint in a folder that can be read, and its path; None if there is no checkpoint at all.
+
+    A damaged one is left where it is and passed over with a warning. Raises CheckpointError if all are damaged.
+    """
+    damaged = []
+    for path in reversed(steps(folder)):
+        try:
+            state = load(path)
+        except CheckpointError as error:
+            damaged.append(error)
+        else:
+            if damaged:
+                warnings.warn(f"{damaged[0]} The training goes on from {path.name}.", stacklevel=2)
+            return path, state
+    if damaged:
+        raise damaged[0]
+    return None

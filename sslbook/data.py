@@ -1,7 +1,8 @@
 """Image sets as tensors: the embedded shapes, torchvision's sets, your own folder of photos.
 
 All images of a set lie in one uint8 tensor on one device, so that a batch is an index and a view is a few batched
-operations (`views.py`). There is no DataLoader and no worker process.
+operations (`views.py`), without a DataLoader or worker processes. Only a `PhotoStream`, for folders larger than memory,
+has those.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tarfile
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets
 
 from sslbook import download, shapes
@@ -87,6 +89,16 @@ class ImageSet:
         if self.files:
             parts["files"] = [self.files[i] for i in torch.arange(len(self), device=self.images.device)[rows]]
         return replace(self, **parts)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of its images."""
+        return tuple(self.images.shape[2:])
+
+    def batches(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The images (n, 3, H, W) of each batch of rows, one batch after the other."""
+        for index in torch.cat(list(rows)).to(self.images.device).split([len(part) for part in rows]):
+            yield self.images.index_select(0, index)
 
     def to(self, device: torch.device | str) -> ImageSet:
         factors = {name: factor.to(device) for name, factor in self.factors.items()}
@@ -221,6 +233,94 @@ def from_folder(
     can't be read is listed in `.skipped` and counted in one warning. Raises FileNotFoundError, NotADirectoryError, or
     ValueError if there is nothing to read.
     """
+    path, files, skipped = _open_folder(path, size)
+    return _read_photos(path, files, size, skipped, progress).to(device)
+
+
+class PhotoStream:
+    """A folder of more photos than memory holds: its names are known, its pixels are read when a batch needs them.
+
+    Photos are those of `from_folder`, in its order and form, decoded by `workers` processes while the device trains.
+    `pretrain` takes it in place of an `ImageSet`; to evaluate, take a part: `stream[rows]` is an `ImageSet`. `.files`,
+    `.labels` (N,) and `.classes` are known of all.
+
+    Args:
+        path: the folder; `size`: the side of its photos in pixels, more than that of the views leaves room to crop.
+        workers: processes that decode, as many as there are cores by default, at most 8; 0 = none but this one.
+
+    What can't be read shows when it is its turn: the next photo that can stands in, and it is listed in `.skipped`.
+    Raises as `from_folder`; ValueError too if a hundred photos one after the other can't be read.
+    """
+
+    def __init__(self, path: str | os.PathLike, size: int = 64, workers: int | None = None):
+        self.path, self.files, self.skipped = _open_folder(path, size)
+        self.side, self.name = size, self.path.resolve().name
+        owners = [_class_of(file, self.path) for file in self.files]
+        self.classes = sorted(set(owners))
+        self.labels = _numbered(owners, self.classes)
+        self.workers = min(8, os.cpu_count() or 1) if workers is None else workers
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of its photos."""
+        return self.side, self.side
+
+    def __getitem__(self, rows: slice | Tensor | Sequence[int]) -> ImageSet:
+        """These photos in memory, without those that can't be read."""
+        rows = torch.arange(len(self))[rows if isinstance(rows, slice) else torch.as_tensor(rows)]
+        return _read_photos(self.path, [self.files[i] for i in rows], self.side, [], False, self.classes)
+
+    def batches(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The photos (n, 3, side, side) of each batch of rows, uint8, some batches ahead."""
+        loader = DataLoader(
+            _Decoded(self.files, self.side),
+            batch_sampler=[part.tolist() for part in rows],
+            num_workers=self.workers,
+            collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # the global one belongs to the method
+        )
+        known = {file for file, _ in self.skipped}
+        for images, broken in loader:
+            new = [(file, reason) for file, reason in dict(broken).items() if file not in known]
+            if new and not known:
+                what = f"{new[0][0]} can't be read ({new[0][1]})"
+                warnings.warn(f"{what}: other photos stand in for such ones, see .skipped", stacklevel=2)
+            self.skipped += new
+            known.update(file for file, _ in new)
+            yield images
+
+    def __repr__(self) -> str:
+        return f"<PhotoStream {self.name!r}: {len(self)} photos, {self.workers} workers>"
+
+
+class _Decoded(Dataset):
+    """Photo i, or the next that can be read, and what could not."""
+
+    def __init__(self, files: list[Path], size: int):
+        self.files, self.size = files, size
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, list[tuple[str, str]]]:
+        broken = []
+        for step in range(min(100, len(self.files))):
+            file = self.files[(i + step) % len(self.files)]
+            with warnings.catch_warnings(action="ignore"):
+                photo = _read_photo(file, self.size)
+            if not isinstance(photo, str):
+                return photo, broken
+            broken.append((str(file), photo))
+        raise ValueError(f"{len(broken)} photos one after the other can't be read, from {broken[0][0]}: {broken[0][1]}")
+
+
+def _collate(photos: list[tuple[np.ndarray, list[tuple[str, str]]]]) -> tuple[Tensor, list[tuple[str, str]]]:
+    return torch.from_numpy(np.stack([photo for photo, _ in photos])), [b for _, broken in photos for b in broken]
+
+
+def _open_folder(path: str | os.PathLike, size: int) -> tuple[Path, list[Path], list[tuple[str, str]]]:
+    """The folder, its pictures in order, and sub-folders that can't be read."""
     path = Path(path).expanduser()
     if size < 1:
         raise ValueError(f"size is the side of an image in pixels, at least 1, got {size}")
@@ -233,7 +333,23 @@ def from_folder(
     if not files and not skipped:
         found = ", ".join(f"{n} {suffix or 'without ending'}" for suffix, n in others.most_common(5)) or "nothing"
         raise ValueError(f"no pictures in {path}, found {found}: put {', '.join(sorted(PHOTOS))} files there")
+    return path, files, skipped
 
+
+def _numbered(owners: list[str], classes: list[str]) -> Tensor:
+    number = {name: i for i, name in enumerate(classes)}
+    return torch.tensor([number[owner] for owner in owners])
+
+
+def _read_photos(
+    path: Path,
+    files: list[Path],
+    size: int,
+    skipped: list[tuple[str, str]],
+    progress: bool,
+    classes: list[str] | None = None,
+) -> ImageSet:
+    """The pictures of these files, with one warning for those that can't be read."""
     images = np.empty((len(files), 3, size, size), np.uint8)
     kept = np.zeros(len(files), bool)
     threads = min(8, os.cpu_count() or 1)  # Pillow decodes outside Python's lock
@@ -257,15 +373,13 @@ def from_folder(
     if skipped:
         warnings.warn(
             f"{len(skipped)} of {n} pictures in {path} can't be read and are left out, see .skipped ({examples})",
-            stacklevel=2,
+            stacklevel=3,
         )
     owners = [_class_of(file, path) for file in files]
-    classes = sorted(set(owners))
-    number = {name: i for i, name in enumerate(classes)}
-    labels = torch.tensor([number[owner] for owner in owners])
+    classes = classes or sorted(set(owners))
     names = [file.relative_to(path).as_posix() for file in files]
     whole = dict(name=path.resolve().name, skipped=skipped, files=names)
-    return ImageSet(torch.from_numpy(images[kept]), labels, classes, **whole).to(device)
+    return ImageSet(torch.from_numpy(images[kept]), _numbered(owners, classes), classes, **whole)
 
 
 def _find_photos(path: Path, skipped: list[tuple[str, str]]) -> tuple[list[Path], Counter[str]]:

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import resnet
 
+from sslbook.distributed import world_size
+
 
 class ConvNet(nn.Sequential):
     """Five 3x3 convolutions for 32 px pictures and two CPU cores: 8 * width features, 0.15 M parameters at width 16."""
@@ -70,7 +72,8 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
 
     It is the one-device form of MoCo's batch norm on many GPUs (He et al., 2020, section 3.3), to be used with keys in
     shuffled order. The running statistics move to the mean of the parts' ones; in eval mode it is plain batch norm.
-    A part has at least two images: a small batch has fewer parts. The state dict is that of `nn.BatchNorm2d`.
+    A part has at least two images: a small batch has fewer parts. Several processes divide the parts among them. The
+    state dict is that of `nn.BatchNorm2d`.
     """
 
     def __init__(self, num_features: int, splits: int, **options):
@@ -83,7 +86,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         self.num_batches_tracked.add_(1)
-        parts = x.tensor_split(max(1, min(self.splits, len(x) // 2)))
+        parts = x.tensor_split(max(1, min(self.splits // world_size(), len(x) // 2)))
         means, variances = self.running_mean.repeat(len(parts), 1), self.running_var.repeat(len(parts), 1)
         outputs = [  # each part moves its own row of the statistics
             F.batch_norm(part, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)

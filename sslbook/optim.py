@@ -42,19 +42,19 @@ class LARS(Optimizer):
     def step(self, closure=None) -> None:
         if closure is not None:
             raise ValueError("LARS takes no closure: call loss.backward() first, then step()")
-        for group in self.param_groups:
-            lr = group["lr"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                update = p.grad.add(p, alpha=group["weight_decay"])
-                if group["adapt"]:
-                    weights, size = p.norm(), update.norm()
-                    ratio = group["trust"] * weights / size
-                    update = update * torch.where((weights > 0) & (size > 0), ratio, torch.ones_like(ratio))
-                buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                buffer.mul_(group["momentum"]).add_(update, alpha=lr if self.lr_in_momentum else 1.0)
-                p.sub_(buffer, alpha=1.0 if self.lr_in_momentum else lr)
+        for group in self.param_groups:  # a handful of kernels for each, however many tensors it has
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            updates = torch._foreach_add([p.grad for p in params], params, alpha=group["weight_decay"])
+            if group["adapt"]:
+                weights, sizes = (torch.stack(torch._foreach_norm(x)) for x in (params, updates))
+                ratios = torch.where((weights > 0) & (sizes > 0), group["trust"] * weights / sizes, 1.0)
+                torch._foreach_mul_(updates, list(ratios.unbind()))
+            buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in params]
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, updates, alpha=group["lr"] if self.lr_in_momentum else 1.0)
+            torch._foreach_sub_(params, buffers, alpha=1.0 if self.lr_in_momentum else group["lr"])
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:

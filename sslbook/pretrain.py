@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from sslbook import checkpoint as checkpoints
 from sslbook import evaluate
-from sslbook.data import ImageSet
+from sslbook.data import ImageSet, PhotoStream
+from sslbook.distributed import average, average_buffers, rank, share, start_alike, sync_batch_norm, world_size
 from sslbook.methods.base import Method
 from sslbook.optim import LARS, warmup_cosine
 from sslbook.progress import progress_bar
-from sslbook.views import Views, render
+from sslbook.views import Views, draw, render
 
+# fused: one kernel updates all weights; on two cores a ViT's step takes .7 of the time
 OPTIMIZERS = {
-    "sgd": lambda groups, lr: torch.optim.SGD(groups, lr, momentum=0.9),
-    "adamw": lambda groups, lr: torch.optim.AdamW(groups, lr),
-    "lars": lambda groups, lr: LARS(groups, lr, momentum=0.9),
+    "sgd": lambda groups, lr, fused: torch.optim.SGD(groups, lr, momentum=0.9, fused=fused),
+    "adamw": lambda groups, lr, fused: torch.optim.AdamW(groups, lr, fused=fused),
+    "lars": lambda groups, lr, fused: LARS(groups, lr, momentum=0.9),
 }
 
 
@@ -50,7 +55,7 @@ class History:
 
 def pretrain(
     method: Method,
-    images: ImageSet | Tensor,
+    images: ImageSet | PhotoStream | Tensor,
     *,
     epochs: int,
     batch_size: int = 256,
@@ -63,17 +68,25 @@ def pretrain(
     probe_every: int = 1,
     seed: int = 0,
     device: str | torch.device | None = None,
+    compile: bool = False,
     checkpoint: str | os.PathLike | None = None,
-    checkpoint_every: int = 1,
+    checkpoint_every: float = 1,
+    keep_checkpoints: int = 2,
     progress: bool = True,
-    after_epoch=None,
+    after_epoch: Callable[[int, Method], None] | None = None,
+    log: Callable[[History], None] | None = None,
 ) -> History:
     """Train `method` in place on images without looking at a label.
 
+    Inside `distributed.join` several processes train one method: each takes its share of every batch, and the result
+    is that of one process with the whole batch, up to rounding.
+
     Args:
         method: what to train; its `encoder` is what you keep.
-        images: (N, 3, H, W) uint8 on any device, or an `ImageSet`; the last incomplete batch of an epoch is left out.
+        images: (N, 3, H, W) uint8 on any device, an `ImageSet`, or a `PhotoStream` of more photos than memory holds;
+            the last incomplete batch of an epoch is left out.
         epochs: passes over the images.
+        batch_size: of all processes together.
         optimizer: "sgd" (momentum 0.9), "adamw" or "lars". `lr` rises from 0 over `warmup_epochs` and falls to 0 as
             half a cosine; biases and norms get no weight decay.
         views: one `Augmentation` for each view; the method's own by default.
@@ -81,81 +94,209 @@ def pretrain(
             They only watch: no label reaches the method.
         seed: decides batches, views and what the method draws. The initial weights are decided before, by you.
         device: where to train, by default where the method's weights are.
-        checkpoint: a file to write after every `checkpoint_every` epochs. If it exists, the run goes on from there:
-            on a CPU the result equals, bit for bit, that of a run never stopped.
+        compile: translate the method with `torch.compile`, which takes a minute before the first step.
+        checkpoint: a folder, for instance on Google Drive, to write to after every `checkpoint_every` epochs (.1: ten
+            times in each); the newest `keep_checkpoints` files stay. If it has any, the run goes on from the newest
+            that can be read: on a CPU the result equals, bit for bit, that of a run never stopped.
         after_epoch: called with (epoch, method) after each epoch, for your own measurements.
+        log: called with the history after each epoch, to write it somewhere. Both run in process 0 only.
 
     Raises:
         TrainingDivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
-        CheckpointError: the checkpoint is unreadable or belongs to other settings.
+        CheckpointError: no checkpoint can be read or written, or it belongs to other settings.
+        MemoryError: the batch does not fit; the message says which to try.
     """
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")
+    if isinstance(images, Tensor):
+        images = ImageSet(images, torch.full((len(images),), -1, device=images.device), [])
+    for name, value in dict(epochs=epochs, probe_every=probe_every, keep_checkpoints=keep_checkpoints).items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if checkpoint_every <= 0:
+        raise ValueError(f"checkpoint_every must be more than 0 epochs, got {checkpoint_every}")
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {optimizer!r}")
-    pictures = images.images if isinstance(images, ImageSet) else images
-    if not 2 <= batch_size <= len(pictures):
-        raise ValueError(f"batch_size must lie between 2 and the {len(pictures)} images, got {batch_size}")
+    if not 2 <= batch_size <= len(images):
+        raise ValueError(f"batch_size must lie between 2 and the {len(images)} images, got {batch_size}")
+    if batch_size % world_size():
+        raise ValueError(f"batch_size must be a multiple of the {world_size()} processes, got {batch_size}")
+    if checkpoint is not None:
+        checkpoint = checkpoints.prepare(checkpoint)
     if device is not None:
         method.to(device)
     device = next(method.parameters()).device
-    height, width = pictures.shape[2:]
-    views = list(views or method.views(min(height, width)))
-    steps_per_epoch = len(pictures) // batch_size
+    views = list(views or method.views(min(images.size)))
+    steps_per_epoch = len(images) // batch_size
     total, warmup = epochs * steps_per_epoch, int(warmup_epochs * steps_per_epoch)
+    save_every = max(1, round(checkpoint_every * steps_per_epoch))
 
     config = dict(
-        method=type(method).__name__, images=len(pictures), size=[height, width], epochs=epochs, batch_size=batch_size,
+        method=type(method).__name__, images=len(images), size=list(images.size), epochs=epochs, batch_size=batch_size,
         optimizer=optimizer, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs, seed=seed,
         views=[asdict(view) for view in views],
     )  # fmt: skip
-    history = History(config)
     method.to(memory_format=torch.channels_last)
-    optim = OPTIMIZERS[optimizer](method.parameter_groups(weight_decay), lr)
+    sync_batch_norm(method)
+    optim = OPTIMIZERS[optimizer](method.parameter_groups(weight_decay), lr, device.type in ("cpu", "cuda") or None)
     amp = _amp_dtype(device)
     scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
-    generator = torch.Generator().manual_seed(seed)
-    bar = progress_bar(total=total, desc=type(method).__name__, show=progress)
+    run = _Run(config, method, optim, scaler, seed)
+    history = run.history
+    bar = progress_bar(total=total, desc=type(method).__name__, show=progress and rank() == 0)
     with bar, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # for what a method draws itself, always on the CPU
-        if checkpoint is not None and Path(checkpoint).exists():
-            _resume(checkpoint, config, method, optim, scaler, generator, history)
+        if checkpoint is not None:
+            run.resume(checkpoint)
+        start_alike(method)
+        loss_of = _loss_module(method, compile)
         method.train()
-        bar.initial = bar.n = len(history.epochs) * steps_per_epoch
-        for epoch in range(len(history.epochs), epochs):
+        bar.initial = bar.n = run.step
+        while run.step < total:
+            epoch, first = divmod(run.step, steps_per_epoch)
             start = time.perf_counter()
             losses = torch.zeros(steps_per_epoch, device=device)
-            order = torch.randperm(len(pictures), generator=generator)[: steps_per_epoch * batch_size]
-            for i, rows in enumerate(order.to(pictures.device).split(batch_size)):
-                step = epoch * steps_per_epoch + i
-                rate = lr * warmup_cosine(step, total, warmup)
+            losses[:first] = torch.tensor(run.losses)
+            batches = [share(rows) for rows in run.order(len(images)).split(batch_size)[first:steps_per_epoch]]
+            for i, batch in enumerate(images.batches(batches), first):
+                rate = lr * warmup_cosine(run.step, total, warmup)
                 for group in optim.param_groups:
                     group["lr"] = (lr if group.get("constant_lr") else rate) * group.get("lr_scale", 1)
-                batch = render(views, pictures.index_select(0, rows).to(device, non_blocking=True), generator)
-                with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
-                    loss = method.loss([_channels_last(view) for view in batch])
-                optim.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()
-                scaler.step(optim)
+                numbers = share(draw(views, batch_size, run.generator), dim=1)
+                with _help_if_memory_runs_out(config):
+                    made = render(views, batch.to(device, non_blocking=True), numbers)
+                    with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
+                        loss = loss_of([_channels_last(view) for view in made])
+                    optim.zero_grad(set_to_none=True)
+                    scaler.scale(loss).backward()
+                    scaler.step(optim)
                 scaler.update()
-                method.after_step((step + 1) / total)
+                run.step += 1
+                method.after_step(run.step / total)
                 losses[i] = loss.detach()
                 if bar.update():  # at most twice a second: reading the loss waits for the device
-                    value = _finite(losses[i], epoch, step, checkpoint)
+                    value = _finite(losses[i], epoch, run.step, checkpoint)
                     bar.set_postfix_str(_postfix(value, rate, history), refresh=False)
-            losses = losses.cpu()
-            _finite(losses.sum(), epoch, step, checkpoint)
-            history.losses += losses.tolist()
-            row = dict(epoch=epoch + 1, loss=losses.mean().item(), lr=rate, seconds=time.perf_counter() - start)
-            if probe and ((epoch + 1) % probe_every == 0 or epoch + 1 == epochs):
+                if checkpoint is not None and run.step % save_every == 0 and i + 1 < steps_per_epoch:
+                    run.losses, passed = average(losses[: i + 1]).tolist(), time.perf_counter() - start
+                    run.save(checkpoint, keep_checkpoints, passed)
+            losses = average(losses).cpu()
+            average_buffers(method)
+            _finite(losses.sum(), epoch, run.step, checkpoint)
+            seconds = run.seconds + time.perf_counter() - start
+            row = dict(epoch=epoch + 1, loss=losses.mean().item(), lr=rate, seconds=seconds)
+            if probe and rank() == 0 and ((epoch + 1) % probe_every == 0 or epoch + 1 == epochs):
                 row |= _probe(method.encoder, *probe)
-            history.epochs.append(row)
+            run.end_epoch(row, losses.tolist())
             bar.set_postfix_str(_postfix(losses[-1].item(), rate, history), refresh=False)
-            if checkpoint is not None and ((epoch + 1) % checkpoint_every == 0 or epoch + 1 == epochs):
-                _save(checkpoint, config, method, optim, scaler, generator, history)
-            if after_epoch is not None:
-                after_epoch(epoch + 1, method)
+            if checkpoint is not None and (run.step % save_every < steps_per_epoch or run.step == total):
+                run.save(checkpoint, keep_checkpoints)
+            if rank() == 0:
+                if log is not None:
+                    log(history)
+                if after_epoch is not None:
+                    after_epoch(epoch + 1, method)
     return history
+
+
+class _Run:
+    """What a run needs to go on where it stopped: all that a checkpoint holds."""
+
+    def __init__(self, config: dict, method: Method, optim, scaler, seed: int):
+        self.history, self.method, self.optim, self.scaler = History(config), method, optim, scaler
+        self.generator = torch.Generator().manual_seed(seed)  # batches and views
+        self.step, self.losses, self.seconds = 0, [], 0.0  # steps done; of the epoch begun: losses, seconds so far
+        self.epoch_start = self.generator.get_state()
+
+    def order(self, n: int) -> Tensor:
+        """The order of the images in this epoch, drawn when it begins and again where a run goes on inside it."""
+        if not self.losses:
+            self.epoch_start = self.generator.get_state()
+            return torch.randperm(n, generator=self.generator)
+        generator = torch.Generator()
+        generator.set_state(self.epoch_start)
+        return torch.randperm(n, generator=generator)
+
+    def end_epoch(self, row: dict, losses: list[float]) -> None:
+        self.history.epochs.append(row)
+        self.history.losses += losses
+        self.losses, self.seconds = [], 0.0
+
+    def save(self, folder: Path, keep: int, passed: float = 0.0) -> None:
+        """Write the checkpoint of this step, in process 0."""
+        average_buffers(self.method)
+        if rank():
+            return
+        method = self.method.state_dict()
+        broken = [name for name, value in method.items() if not torch.isfinite(value).all()]
+        if broken:  # the loss before the last step was still finite
+            what = f"{broken[0]} is no longer finite"
+            raise TrainingDivergedError(_diverged(what, len(self.history.epochs) + bool(self.losses), folder))
+        checkpoints.save_step(folder, self.step, dict(
+            step=self.step, losses=self.losses, seconds=self.seconds + passed, epoch_start=self.epoch_start,
+            generator=self.generator.get_state(), torch_rng=torch.get_rng_state(), method=method,
+            optimizer=self.optim.state_dict(), scaler=self.scaler.state_dict(), history=asdict(self.history),
+        ), keep)  # fmt: skip
+
+    def resume(self, folder: Path) -> None:
+        """Go on from the newest checkpoint in a folder, if there is one."""
+        found = checkpoints.load_latest(folder)
+        if found is not None:
+            self._load(*found)
+        if average(torch.tensor(float(self.step))).item() != self.step:
+            raise checkpoints.CheckpointError(f"not every process finds the same checkpoint in {folder}: share it")
+
+    def _load(self, path: Path, state: dict) -> None:
+        try:
+            config, found = self.history.config, state["history"]["config"]
+            differing = [f"{k}: {found.get(k)!r} there, {v!r} now" for k, v in config.items() if found.get(k) != v]
+            if differing:
+                raise checkpoints.CheckpointError(
+                    f"{path} belongs to a run with other settings ({'; '.join(differing)}). "
+                    "Use the same settings to go on, or another folder to start afresh."
+                )
+            self.method.load_state_dict(state["method"])
+            self.optim.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.generator.set_state(state["generator"])
+            torch.set_rng_state(state["torch_rng"])
+            self.step, self.losses, self.seconds = state["step"], state["losses"], state["seconds"]
+            self.epoch_start = state["epoch_start"]
+            self.history.epochs, self.history.losses = state["history"]["epochs"], state["history"]["losses"]
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            if isinstance(error, checkpoints.CheckpointError):
+                raise
+            raise checkpoints.CheckpointError(f"{path} does not fit this method: {error}") from error
+
+
+class _Loss(nn.Module):
+    """A method whose `forward` is its loss, as DistributedDataParallel calls it."""
+
+    def __init__(self, method: Method):
+        super().__init__()
+        self.method = method
+
+    def forward(self, views: list[Tensor]) -> Tensor:
+        return self.method.loss(views)
+
+
+def _loss_module(method: Method, compile: bool) -> nn.Module:
+    module = _Loss(method)
+    if world_size() > 1:  # averages gradients while the backward pass goes on
+        module = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return torch.compile(module) if compile else module
+
+
+@contextlib.contextmanager
+def _help_if_memory_runs_out(config: dict) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        ours = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not ours and "can't allocate memory" not in str(error):  # a CPU's allocator says so in a RuntimeError
+            raise
+        size = config["batch_size"]
+        smaller = max(2, size // 2 // world_size() * world_size())
+        rate = f" and lr={config['lr'] * smaller / size:g}" if config["optimizer"] != "adamw" else ""
+        raise MemoryError(f"out of memory with batch_size={size}: try batch_size={smaller}{rate}") from error
 
 
 def _amp_dtype(device: torch.device) -> torch.dtype | None:
@@ -177,7 +318,8 @@ def _finite(loss: Tensor, epoch: int, step: int, checkpoint) -> float:
 
 
 def _diverged(what: str, epoch: int, checkpoint) -> str:
-    kept = f" {checkpoint} holds the last good epoch." if checkpoint and Path(checkpoint).exists() else ""
+    good = checkpoints.steps(checkpoint) if checkpoint else []
+    kept = f" {good[-1]} holds the last good state." if good else ""
     return f"{what}, in epoch {epoch}: try a smaller learning rate, a longer warm-up or a larger temperature.{kept}"
 
 
@@ -193,35 +335,3 @@ def _probe(encoder: nn.Module, train: ImageSet, test: ImageSet) -> dict[str, flo
         spread=evaluate.spread(new),
         rankme=evaluate.rankme(new),
     )
-
-
-def _save(path, config, method, optim, scaler, generator, history) -> None:
-    broken = [name for name, value in method.state_dict().items() if not torch.isfinite(value).all()]
-    if broken:  # the loss before this epoch's last step was still finite
-        raise TrainingDivergedError(_diverged(f"{broken[0]} is no longer finite", history.epochs[-1]["epoch"], path))
-    checkpoints.save(path, dict(
-        config=config, method=method.state_dict(), optimizer=optim.state_dict(), scaler=scaler.state_dict(),
-        generator=generator.get_state(), torch_rng=torch.get_rng_state(), history=asdict(history),
-    ))  # fmt: skip
-
-
-def _resume(path, config, method, optim, scaler, generator, history) -> None:
-    state = checkpoints.load(path)
-    try:
-        found = state["config"]
-        differing = [f"{k}: {found.get(k)!r} there, {v!r} now" for k, v in config.items() if found.get(k) != v]
-        if differing:
-            raise checkpoints.CheckpointError(
-                f"{path} belongs to a run with other settings ({'; '.join(differing)}). "
-                "Use the same settings to go on, or another file to start afresh."
-            )
-        method.load_state_dict(state["method"])
-        optim.load_state_dict(state["optimizer"])
-        scaler.load_state_dict(state["scaler"])
-        generator.set_state(state["generator"])
-        torch.set_rng_state(state["torch_rng"])
-        history.epochs, history.losses = state["history"]["epochs"], state["history"]["losses"]
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        if isinstance(error, checkpoints.CheckpointError):
-            raise
-        raise checkpoints.CheckpointError(f"{path} does not fit this method: {error}") from error

@@ -273,11 +273,23 @@ def _blur_matrix(sigma: Tensor, kernel_size: int, length: int) -> Tensor:
 Views = Sequence[Augmentation]  # one augmentation for each view that a method asks for
 
 
-def render(views: Views, images: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
-    """One view of every image from each augmentation, like ones in a single batch."""
+def draw(views: Views, n: int, generator: torch.Generator | None = None) -> Tensor:
+    """The uniform numbers (views, n, DRAWS) that decide one view of each of n images from each augmentation."""
+    return torch.rand(len(views), n, DRAWS, generator=generator)
+
+
+def render(views: Views, images: Tensor, numbers: Tensor | torch.Generator | None = None) -> list[Tensor]:
+    """One view of every image (n, 3, H, W) from each augmentation, like ones in a single batch.
+
+    `numbers` are those of `draw`, or the generator to draw them from.
+    """
+    if not isinstance(numbers, Tensor):
+        numbers = draw(views, len(images), numbers)
+    height, width = images.shape[2:]
     if any(view != views[0] for view in views):
-        return [view(images, generator) for view in views]
-    return list(views[0](images.repeat(len(views), 1, 1, 1), generator).chunk(len(views)))
+        return [view.apply(images, view.parameters(u, height, width)) for view, u in zip(views, numbers)]
+    parameters = views[0].parameters(numbers.flatten(0, 1), height, width)
+    return list(views[0].apply(images.repeat(len(views), 1, 1, 1), parameters).chunk(len(views)))
 
 
 def simclr(size: int, strength: float = 1.0) -> Views:

@@ -70,3 +70,30 @@ def test_a_full_disc_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"No space left.*untouched"):
         checkpoint.save(path, {"epoch": 2})
     assert checkpoint.load(path) == {"epoch": 1} and os.listdir(tmp_path) == ["run.pt"]
+
+
+def test_a_folder_is_tried_before_the_training(tmp_path, monkeypatch):
+    assert checkpoint.prepare(tmp_path / "a/b").is_dir() and not list((tmp_path / "a/b").iterdir())
+    (tmp_path / "file").touch()
+    for wrong in ("file", "file/below"):
+        with pytest.raises(CheckpointError, match="is or lies below a file: give a folder"):
+            checkpoint.prepare(tmp_path / wrong)
+    with pytest.raises(CheckpointError, match="no checkpoint can be written to /proc/new"):
+        checkpoint.prepare("/proc/new")
+    with pytest.raises(CheckpointError, match=r"Google Drive, which is not mounted: run drive.mount"):
+        checkpoint.prepare("/content/drive/MyDrive/simclr")
+
+
+def test_the_newest_are_kept_and_nothing_else_is_touched(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "step-000000099.pt").write_bytes(b"damaged, of a later step")
+    (tmp_path / "step-000000003.pt.part").touch()  # a kill came while it was written
+    assert checkpoint.load_latest(tmp_path / "none") is None
+    for step in range(1, 6):
+        checkpoint.save_step(tmp_path, step, {"step": step}, keep=2)
+    left = ["notes.txt", "step-000000004.pt", "step-000000005.pt", "step-000000099.pt"]
+    assert sorted(os.listdir(tmp_path)) == left
+    with pytest.warns(UserWarning, match=r"099.pt is not a readable .* goes on from step-000000005.pt"):
+        path, state = checkpoint.load_latest(tmp_path)
+    assert path.name == "step-000000005.pt" and state == {"step": 5}
+    assert sorted(os.listdir(tmp_path)) == left, "the damaged one may be worth a look"

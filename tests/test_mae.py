@@ -263,9 +263,9 @@ def test_a_stopped_training_goes_on_as_if_it_never_stopped(tmp_path):
     whole = tiny()
     pretrain(whole, images, **options)
     with pytest.raises(Stop):
-        pretrain(tiny(), images, **options, checkpoint=tmp_path / "mae.pt", after_epoch=stop)
+        pretrain(tiny(), images, **options, checkpoint=tmp_path / "mae", after_epoch=stop)
     resumed = tiny()
-    pretrain(resumed, images, **options, checkpoint=tmp_path / "mae.pt")
+    pretrain(resumed, images, **options, checkpoint=tmp_path / "mae")
     assert all(torch.equal(x, whole.state_dict()[k]) for k, x in resumed.state_dict().items())
 
 

@@ -1,14 +1,15 @@
 import inspect
 import json
 import math
-import signal
+import os
 import subprocess
 import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 
 from sslbook import checkpoint, data, evaluate, views
@@ -86,75 +87,144 @@ def test_a_run_that_goes_on_equals_one_never_stopped_bit_for_bit(name, optimizer
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(broken, checkpoint=tmp_path / "run.pt", after_epoch=stop, **options)
+        train(broken, checkpoint=tmp_path / "run", after_epoch=stop, **options)
     resumed = make(name, seed=5)  # other weights: they must come from the file
     torch.manual_seed(99)
-    history = train(resumed, checkpoint=tmp_path / "run.pt", **options)
+    history = train(resumed, checkpoint=tmp_path / "run", **options)
     assert_equal_states(whole, resumed)
     assert history.losses == expected.losses and len(history.epochs) == 4
 
 
-RUN = """
-import sys, torch
-from sslbook import data, views
-from sslbook.encoders import ConvNet
-from sslbook.methods import SimCLR
-from sslbook.pretrain import pretrain
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Each method trained in processes that are killed twenty times at random: a folder with what came of it."""
+    script = Path(__file__).with_name("kill_and_resume.py")
 
-torch.set_num_threads(1)
-torch.manual_seed(0)
-method = SimCLR(ConvNet(width=4), dim=16)
-images, _ = data.load("shapes", train=2048, test=64)
-pretrain(method, images, epochs=12, batch_size=64, views=views.shapes(), checkpoint=sys.argv[1] or None, progress=False)
-torch.save(method.state_dict(), sys.argv[2])
-"""
+    def run(name):
+        folder = tmp_path_factory.mktemp(name)
+        done = subprocess.run([sys.executable, script, name, folder, "20"], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return folder
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(tiny.METHODS, pool.map(run, tiny.METHODS)))
 
 
-def test_killed_and_called_again_it_ends_with_the_same_weights(tmp_path):
-    def start(*arguments):
-        return subprocess.Popen([sys.executable, "-c", RUN, *map(str, arguments)])
-
-    assert start("", tmp_path / "whole.pt").wait(120) == 0
-    killed = 0
-    for _ in range(2):
-        run = start(tmp_path / "run.pt", tmp_path / "resumed.pt")
-        seen = (tmp_path / "run.pt").stat().st_mtime_ns if (tmp_path / "run.pt").exists() else 0
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and run.poll() is None:
-            if (tmp_path / "run.pt").exists() and (tmp_path / "run.pt").stat().st_mtime_ns > seen:
-                break
-            time.sleep(0.005)
-        run.send_signal(signal.SIGKILL)
-        killed += run.wait(60) == -signal.SIGKILL
-    assert killed >= 1, "the kills came while it was running"
-    assert start(tmp_path / "run.pt", tmp_path / "resumed.pt").wait(120) == 0
-    whole, resumed = torch.load(tmp_path / "whole.pt"), torch.load(tmp_path / "resumed.pt")
-    assert all(torch.equal(v, resumed[k]) for k, v in whole.items())
+@pytest.mark.parametrize("name", tiny.METHODS)
+def test_killed_twenty_times_it_ends_with_the_same_weights(name, killed):
+    whole, resumed = (torch.load(killed[name] / file) for file in ("whole.pt", "resumed.pt"))
+    assert whole.keys() == resumed.keys() and len(whole["losses"]) == 200
+    assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
+    left = json.loads((killed[name] / "kills.json").read_text())
+    assert len(left) == 20 and all(1 <= sum(file.endswith(".pt") for file in files) <= 3 for files in left)
+    assert [path.name for path in sorted((killed[name] / "run").iterdir())] == [
+        "step-000000198.pt",
+        "step-000000200.pt",
+    ]
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
     first = make()
-    history = train(first, checkpoint=tmp_path / "run.pt")
+    history = train(first, checkpoint=tmp_path / "run")
     again = make(seed=7)
-    assert train(again, checkpoint=tmp_path / "run.pt").losses == history.losses
+    assert train(again, checkpoint=tmp_path / "run").losses == history.losses
     assert_equal_states(first, again)
 
 
 def test_a_checkpoint_of_other_settings_is_refused_and_kept(tmp_path):
-    path = tmp_path / "run.pt"
-    train(make(), checkpoint=path)
-    before = path.read_bytes()
-    with pytest.raises(CheckpointError, match=r"run with other settings \(lr: 0.003 there, 0.1 now\)"):
-        train(make(), checkpoint=path, lr=0.1)
+    folder = tmp_path / "run"
+    train(make(), checkpoint=folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(CheckpointError, match=r"run with other settings \(lr: 0.003 there, 0.1 now\).*another folder"):
+        train(make(), checkpoint=folder, lr=0.1)
     with pytest.raises(CheckpointError, match="does not fit this method"):
-        train(make(width=8), checkpoint=path)
-    checkpoint.save(tmp_path / "foreign.pt", {"state_dict": {}})
-    with pytest.raises(CheckpointError, match="does not fit this method: 'config'"):
-        train(make(), checkpoint=tmp_path / "foreign.pt")
-    (tmp_path / "text.pt").write_text("hello")
-    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
-        train(make(), checkpoint=tmp_path / "text.pt")
-    assert path.read_bytes() == before and (tmp_path / "text.pt").read_text() == "hello"
+        train(make(width=8), checkpoint=folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    checkpoint.save(tmp_path / "foreign/step-000000001.pt", {"state_dict": {}})
+    with pytest.raises(CheckpointError, match="does not fit this method: 'history'"):
+        train(make(), checkpoint=tmp_path / "foreign")
+    (tmp_path / "file").write_text("hello")
+    with pytest.raises(CheckpointError, match="is or lies below a file: give a folder"):
+        train(make(), checkpoint=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "hello"
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_only_damaged_ones_are_an_error(tmp_path):
+    whole, resumed = make(), make(seed=5)
+    train(whole, epochs=4)
+    train(make(), epochs=4, checkpoint=tmp_path, keep_checkpoints=3)
+    newest = checkpoint.steps(tmp_path)[-1]
+    newest.write_bytes(newest.read_bytes()[:5000])
+    with pytest.warns(UserWarning, match=r"step-000000016.pt is not a readable .* goes on from step-000000012.pt"):
+        train(resumed, epochs=4, checkpoint=tmp_path, keep_checkpoints=3)
+    assert_equal_states(whole, resumed)
+    for path in checkpoint.steps(tmp_path):
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"step-000000016.pt is not a readable checkpoint"):
+        train(make(), epochs=4, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("every", "keep", "left"),
+    [(1, 2, [8, 12]), (0.5, 3, [8, 10, 12]), (0.01, 4, [9, 10, 11, 12]), (2, 9, [8, 12]), (5, 1, [12])],
+)
+def test_how_often_and_how_many(every, keep, left, tmp_path):
+    train(make(), epochs=3, checkpoint=tmp_path, checkpoint_every=every, keep_checkpoints=keep)
+    assert [int(path.stem[5:]) for path in checkpoint.steps(tmp_path)] == left
+
+
+FULL = """
+import resource, signal, sys, tiny
+from sslbook import data, views
+from sslbook.pretrain import pretrain
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+images, _ = data.load("shapes", train=64, test=1)
+def fill(epoch, method):
+    if epoch == 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+options = dict(epochs=4, batch_size=32, views=views.shapes(), progress=False)
+pretrain(tiny.make("SimCLR"), images, checkpoint=sys.argv[1], after_epoch=fill, **options)
+"""
+
+
+def test_a_full_disc_is_a_clear_error_and_the_last_good_file_stays(tmp_path):
+    """Full in earnest: the kernel refuses what goes beyond 20 kB."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, timeout=120, env=environment
+    )
+    message = done.stderr.splitlines()[-1]
+    assert done.returncode and "CheckpointError: could not write" in message and "Is the disc full?" in message
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-000000002.pt", "step-000000004.pt"]
+    assert checkpoint.load(tmp_path / "step-000000004.pt")["step"] == 4
+
+
+class TooLarge(SimCLR):
+    """Asks for more memory than there is."""
+
+    def loss(self, views):
+        if len(views[0]) > 10:
+            raise self.error if self.error else torch.empty(1 << 60)
+        return super().loss(views)
+
+
+@pytest.mark.parametrize(
+    ("error", "optimizer", "message"),
+    [
+        (None, "adamw", r"out of memory with batch_size=64: try batch_size=32$"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "sgd", r"try batch_size=32 and lr=0.0015$"),
+        (MemoryError(), "lars", r"try batch_size=32 and lr=0.0015$"),
+    ],
+    ids=["a CPU's", "a GPU's", "Python's"],
+)
+def test_out_of_memory_says_which_batch_to_try(error, optimizer, message):
+    method = TooLarge(ConvNet(width=2), dim=8)
+    method.error = error
+    with pytest.raises(MemoryError, match=message):
+        train(method, optimizer=optimizer)
+    method.error = RuntimeError("another one")
+    with pytest.raises(RuntimeError, match="another one"):
+        train(method)
 
 
 class Breaks(Method):
@@ -182,9 +252,9 @@ class Breaks(Method):
     ids=["loss", "weights"],
 )
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(at, weights, message, tmp_path):
-    with pytest.raises(TrainingDivergedError, match=message + r".*smaller learning rate.*holds the last good epoch"):
-        train(Breaks(at, weights), epochs=3, checkpoint=tmp_path / "run.pt")
-    kept = checkpoint.load(tmp_path / "run.pt")
+    with pytest.raises(TrainingDivergedError, match=message + r".*smaller learning rate.*holds the last good state"):
+        train(Breaks(at, weights), epochs=3, checkpoint=tmp_path / "run")
+    kept = checkpoint.load(checkpoint.steps(tmp_path / "run")[-1])
     assert len(kept["history"]["epochs"]) == 1
     assert all(torch.isfinite(v).all() for v in kept["method"].values())
 
@@ -240,6 +310,9 @@ def test_it_takes_plain_tensors_and_the_method_s_own_views():
     ("options", "message"),
     [
         (dict(epochs=0), "epochs must be at least 1, got 0"),
+        (dict(probe_every=0), "probe_every must be at least 1, got 0"),
+        (dict(keep_checkpoints=0), "keep_checkpoints must be at least 1, got 0"),
+        (dict(checkpoint_every=0), "checkpoint_every must be more than 0 epochs, got 0"),
         (dict(batch_size=257), "between 2 and the 256 images, got 257"),
         (dict(batch_size=1), "between 2 and the 256 images, got 1"),
         (dict(optimizer="adam"), "one of sgd, adamw, lars; got 'adam'"),

@@ -190,8 +190,11 @@ def test_parameters_can_be_taken_row_by_row():
 def test_views_of_one_kind_are_made_together_and_each_from_its_own_numbers():
     images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
     for recipe in (views.cifar(), views.byol(32), views.cifar()[:1]):
-        made = views.render(recipe, images, torch.Generator().manual_seed(0))
+        numbers = views.draw(recipe, 8, torch.Generator().manual_seed(0))
+        made = views.render(recipe, images, numbers)
         assert [view.shape for view in made] == [(8, 3, 32, 32)] * len(recipe)
+        for view, u, x in zip(recipe, numbers, made):
+            torch.testing.assert_close(x, view.apply(images, view.parameters(u, 32, 32)))
         assert len({view.sum().item() for view in made}) == len(recipe)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sslbook.distributed import rand
 from sslbook.losses import full_precision
 from sslbook.methods.base import Method
 from sslbook.views import Augmentation, Views
@@ -80,7 +81,7 @@ class MAE(Method):
         visible tokens (n, keep, dim) in order of noise, `mask` (n, L), True = hidden, and
         `ids_restore` (n, L), the place of every patch in order of noise.
         """
-        noise = torch.rand(tokens.shape[:2]) if noise is None else noise  # the CPU's global RNG
+        noise = rand(tokens.shape[:2]) if noise is None else noise
         keep = (~noise).sum(dim=-1).unique() if noise.dtype == torch.bool else [self.keep]
         if noise.shape != tokens.shape[:2] or len(keep) != 1:
             raise ValueError(f"noise must be (n, {tokens.shape[1]}); if bool, rows hide as many")

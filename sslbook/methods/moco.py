@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslbook import views
+from sslbook.distributed import gather, share
 from sslbook.ema import follower, update_ema
 from sslbook.encoders import features_dim, split_batch_norm
 from sslbook.heads import mlp_head
@@ -39,7 +40,8 @@ class MoCo(Method):
             the epochs.
         bn_splits: batch norm sees the batch in so many parts, and the keys go through f_k in
             another order (section 3.3). The paper's 8 GPUs did just that. 1 is plain batch norm: it
-            tells queries which key shares their batch, and shuffling alone changes no mean.
+            tells queries which key shares their batch, and shuffling alone changes no mean. On
+            several GPUs the parts are divided among them, at least one each.
     """
 
     views = staticmethod(views.moco_v2)
@@ -83,10 +85,11 @@ class MoCo(Method):
         """k = f_k(x) normalised: (n, 3, H, W) to (n, dim), without a gradient."""
         if self.bn_splits == 1 or not self.training:
             return F.normalize(self.f_k(images), dim=1)
+        images = gather(images)  # the shuffle crosses GPUs
         order = torch.randperm(len(images))  # on the CPU, whose generator a checkpoint keeps
         order = order.to(images.device)
-        k = F.normalize(self.f_k(images[order]), dim=1)
-        return torch.empty_like(k).index_copy_(0, order, k)
+        k = gather(F.normalize(self.f_k(images[share(order)]), dim=1))
+        return share(torch.empty_like(k).index_copy_(0, order, k))
 
     @full_precision
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
@@ -120,5 +123,5 @@ class MoCo(Method):
             losses.append(F.cross_entropy(self.logits(q, k), own_key))
             keys.append(k)
         if self.training:
-            self.enqueue(torch.cat(keys))
+            self.enqueue(torch.cat([gather(k) for k in keys]))  # everyone's, in one order
         return torch.stack(losses).mean()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sslbook import views
+from sslbook.distributed import gather
 from sslbook.encoders import features_dim
 from sslbook.heads import mlp_head
 from sslbook.losses import info_nce_loss
@@ -44,5 +45,6 @@ class SimCLR(Method):
 
     def loss(self, views: list[Tensor]) -> Tensor:
         # one pass: batch norm sees both views, as in the official code
-        z = self.project(torch.cat(views))  # (2N, dim)
+        z = self.project(torch.cat(views))  # (2n, dim)
+        z = torch.cat([gather(part) for part in z.chunk(2)])  # negatives come from every GPU
         return info_nce_loss(z, self.temperature)
