@@ -48,6 +48,17 @@ def join(device: str | torch.device) -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
+@contextlib.contextmanager
+def first_process_first() -> Iterator[None]:
+    """Process 0 goes through the block alone, then the others: one of them downloads, the rest find the file."""
+    if rank() == 0:
+        yield
+    if world_size() > 1:
+        dist.barrier()
+    if rank() > 0:
+        yield
+
+
 def share(x: Tensor, dim: int = 0) -> Tensor:
     """This process's rows of what belongs to the joined batch, in order of rank: (N, ...) to (N / processes, ...)."""
     parts = world_size()

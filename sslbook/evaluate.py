@@ -165,7 +165,8 @@ def supervised(
         torch.manual_seed(seed)
         classifier = nn.Linear(features_dim(encoder), int(train.labels.max()) + 1).to(device)
     parameters = [*encoder.parameters(), *classifier.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    fused = device.type in ("cpu", "cuda") or None
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
     steps = epochs * (len(train) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(1, steps))
     encoder.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import os
 import time
@@ -29,6 +30,11 @@ OPTIMIZERS = {
     "adamw": lambda groups, lr, fused: torch.optim.AdamW(groups, lr, fused=fused),
     "lars": lambda groups, lr, fused: LARS(groups, lr, momentum=0.9),
 }
+
+# the option's name since PyTorch 2.13, and before
+SYNC_BUFFERS = "forward_sync_buffers"
+if SYNC_BUFFERS not in inspect.signature(DistributedDataParallel).parameters:
+    SYNC_BUFFERS = "broadcast_buffers"
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -281,7 +287,7 @@ class _Loss(nn.Module):
 def _loss_module(method: Method, compile: bool) -> nn.Module:
     module = _Loss(method)
     if world_size() > 1:  # averages gradients while the backward pass goes on
-        module = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        module = DistributedDataParallel(module, gradient_as_bucket_view=True, **{SYNC_BUFFERS: False})
     return torch.compile(module) if compile else module
 
 

@@ -1,23 +1,35 @@
-"""Small trained methods that come with the book: float16 weights as safetensors, which can hold no code.
+"""Trained weights in files that can hold no code: safetensors, whose metadata say how to build what they fit.
 
-The file's metadata say how to build the method; the log of the run that made it is results/pretrained/<name>-0.json,
-and experiments/ship.py makes both again.
+The methods that come with the book are float16; the log of the run that made one is results/pretrained/<name>-0.json,
+and experiments/ship.py makes both again. Encoders that the command line trained are float32.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 
-from sslbook import methods, vit
+from torch import Tensor, nn
+
+from sslbook import encoders, methods, vit
 from sslbook.checkpoint import CheckpointError
 
 FOLDER = Path(__file__).parent / "weights"
+ENCODERS = {
+    "convnet": lambda size: encoders.ConvNet(),
+    "resnet18": lambda size: encoders.resnet18(small_images=size <= 64),
+    "resnet50": lambda size: encoders.resnet50(small_images=size <= 64),
+    "vit_micro": lambda size: vit.vit_micro(size, size // 8),
+    "vit_tiny": lambda size: vit.vit_tiny(size, size // 8),
+    "vit_base": lambda size: vit.vit_base(size, 16),
+}
 
 
 def names() -> list[str]:
@@ -38,29 +50,16 @@ def load(name_or_path: str | os.PathLike) -> methods.Method:
     path = path if path.is_file() else Path(name_or_path)
     if not path.is_file():
         raise ValueError(f"{name_or_path!s} is neither a file nor one of {', '.join(names())}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        method = _build(**json.loads(about["sslbook"]))
+    with _readable(path) as (about, state):
+        method = _build(**about)
         method.load_state_dict(state)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is not a file of sslbook.pretrained ({str(error).splitlines()[0]}). It may be cut off: "
-            "install the package again, or restore a whole copy."
-        ) from error
     return method.eval()
 
 
 def save(path: str | os.PathLike, method: methods.Method, encoder: str, arguments: dict) -> None:
     """Write a method of `sslbook.methods` with `encoder`, a name in `sslbook.vit`, made with these arguments."""
-    path = Path(path)
-    about = json.dumps(dict(method=type(method).__name__, encoder=encoder, arguments=arguments))
-    state = {name: x.detach().half().cpu().contiguous() for name, x in method.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(serialize(state, {"sslbook": about}))
-    os.replace(part, path)
+    about = dict(method=type(method).__name__, encoder=encoder, arguments=arguments)
+    _write(path, {name: x.half() for name, x in method.state_dict().items()}, about)
 
 
 def _build(method: str, encoder: str, arguments: dict) -> methods.Method:
@@ -68,3 +67,48 @@ def _build(method: str, encoder: str, arguments: dict) -> methods.Method:
         raise ValueError(f"no method {method!r} with an encoder {encoder!r}")
     with torch.random.fork_rng(devices=[]):
         return getattr(methods, method)(getattr(vit, encoder)(), **arguments)
+
+
+def make_encoder(name: str, size: int = 32) -> nn.Module:
+    """An untrained encoder by its name in `ENCODERS` for images of `size` px: their stems and patches differ."""
+    if name not in ENCODERS:
+        raise ValueError(f"there is no encoder {name!r}; there are {', '.join(ENCODERS)}")
+    return ENCODERS[name](size)
+
+
+def save_encoder(path: str | os.PathLike, encoder: nn.Module, name: str, size: int) -> None:
+    """Write an encoder that `make_encoder(name, size)` made."""
+    _write(path, encoder.state_dict(), dict(encoder=name, size=size))
+
+
+def load_encoder(path: str | os.PathLike) -> nn.Module:
+    """An encoder from a file of `save_encoder`, in eval mode, on the CPU. Raises CheckpointError if it is none."""
+    with _readable(path) as (about, state):
+        encoder = make_encoder(about["encoder"], about["size"])
+        encoder.load_state_dict(state)
+    return encoder.eval()
+
+
+def _write(path: str | os.PathLike, state: dict[str, Tensor], about: dict) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    state = {name: x.detach().cpu().contiguous() for name, x in state.items()}
+    part.write_bytes(serialize(state, {"sslbook": json.dumps(about)}))
+    os.replace(part, path)
+
+
+@contextlib.contextmanager
+def _readable(path: str | os.PathLike) -> Iterator[tuple[dict, dict[str, Tensor]]]:
+    """What a file says of itself, and its tensors; whatever goes wrong with them is a CheckpointError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["sslbook"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        yield about, {name: x.float() if x.is_floating_point() else x for name, x in tensors.items()}
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path} is not a file of sslbook.pretrained ({reason}). It may be cut off: "
+            "make or install it again, or restore a whole copy."
+        ) from error

@@ -1,4 +1,4 @@
-"""What every method gives for one batch, alone or shared by the processes of torchrun: `python joined_batch.py FILE`."""
+"""What every method gives for one batch, alone or shared by processes of torchrun: `python joined_batch.py FILE`."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """Train a method in processes that are killed, then let it finish: `python kill_and_resume.py METHOD FOLDER KILLS`.
 
-A child is forked for every life, so that a life costs no new start of Python; it writes a byte to a pipe after each step.
+A child is forked for every life, so that a life costs no new start of Python; it writes a byte to a pipe each step.
 Writes whole.pt, resumed.pt and kills.json, what the checkpoints' folder held after each kill.
 """
 

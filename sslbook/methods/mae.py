@@ -92,8 +92,7 @@ class MAE(Method):
 
     def encode(self, images: Tensor, noise: Tensor | None = None):
         """Features of CLS and visible patches (n, 1 + keep, dim), with `mask` and `ids_restore`."""
-        tokens = self.encoder.tokens(images)  # with positions: a patch must know where it was
-        visible, mask, ids_restore = self.random_masking(tokens, noise)
+        visible, mask, ids_restore = self.random_masking(self.encoder.tokens(images), noise)
         return self.encoder.encode(visible), mask, ids_restore
 
     def decode(self, latent: Tensor, ids_restore: Tensor) -> Tensor:
