@@ -1,8 +1,8 @@
 """The command line: train a method, judge what it learned.
 
-    python -m sslbook pretrain simclr --data cifar10
-    torchrun --nproc-per-node=4 -m sslbook pretrain simclr --data cifar10
-    python -m sslbook evaluate runs/simclr-cifar10-0
+python -m sslbook pretrain simclr --data cifar10
+torchrun --nproc-per-node=4 -m sslbook pretrain simclr --data cifar10
+python -m sslbook evaluate runs/simclr-cifar10-0
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--workers", type=int, help="processes that decode a stream (the number of cores, at most 8)")
     train.add_argument("--encoder", choices=pretrained.ENCODERS)
     train.add_argument("--views", choices=VIEWS, help="the recipe's; for other images than the budget's, the method's")
-    train.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the method: T=0.1 K=4096")
+    train.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the method: T=0.1 K=512"
+    )
     train.add_argument("--epochs", type=int, help="passes over the images")
     train.add_argument("--batch-size", type=int, help="of all processes together")
     train.add_argument("--optimizer", choices=OPTIMIZERS)
@@ -215,4 +217,3 @@ def _method_arguments(pairs: list[str]) -> dict[str, Any]:
 def _say(report: dict[str, float] | None, rest: str) -> None:
     answers = ", ".join(f"{question} {answer:.3f}" for question, answer in (report or {}).items())
     print("; ".join([answers, rest] if answers else [rest]), flush=True)
-

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
-
 from torch import Tensor, nn
 
 from sslbook import encoders, methods, vit
