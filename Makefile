@@ -57,8 +57,8 @@ format: $(ENV)  ## Put code and notebooks into the book's form (no outputs, stab
 	$(PYTHON) -m ruff check --fix --exit-zero -q .
 	$(PYTHON) -m ruff format .
 
-bench: $(VENV)/.bench  ## Time views and a SimCLR epoch on this machine against torchvision and lightly (some minutes)
-	$(PYTHON) benchmarks/views_and_epoch.py
+bench: $(VENV)/.bench  ## Time views, steps and a SimCLR epoch on this machine against torchvision and lightly (some minutes)
+	$(PYTHON) benchmarks/bench.py
 
 offline-kit: book  ## Put site, notebooks, package and images into one zip, for a room without a network
 	$(PYTHON) -m tools.offline_kit

@@ -79,11 +79,7 @@ class ImageSet:
 
     def __getitem__(self, rows: slice | Tensor | Sequence) -> ImageSet:
         """The set of these rows: a slice, indices or a bool mask. One image is `images[i]`."""
-        if not isinstance(rows, slice):
-            rows = torch.as_tensor(rows, device=self.images.device)
-            if rows.ndim != 1:
-                raise TypeError("rows are a slice, indices (n,) or a bool mask (N,); for one image take images[i]")
-            rows = rows if rows.dtype == torch.bool or len(rows) else rows.long()  # [] is float to torch
+        rows = _as_rows(rows, self.images.device, "images[i]")
         factors = {name: factor[rows] for name, factor in self.factors.items()}
         parts = dict(images=self.images[rows], labels=self.labels[rows], factors=factors)
         if self.files:
@@ -110,6 +106,16 @@ class ImageSet:
         parts += [f"factors {', '.join(self.factors)}"] * bool(self.factors)
         parts += [f"{len(self.skipped)} skipped"] * bool(self.skipped)
         return f"<ImageSet {self.name!r}: {'; '.join(parts)}>"
+
+
+def _as_rows(rows: slice | Tensor | Sequence, device: torch.device | str, one: str) -> slice | Tensor:
+    """What a set of images can be indexed with; `one` says how to get a single image."""
+    if isinstance(rows, slice):
+        return rows
+    rows = torch.as_tensor(rows, device=device)
+    if rows.ndim != 1:
+        raise TypeError(f"rows are a slice, indices (n,) or a bool mask (N,); for one image take {one}")
+    return rows if rows.dtype == torch.bool or len(rows) else rows.long()  # [] is float to torch
 
 
 def _kind(x: object) -> str:
@@ -254,7 +260,13 @@ class PhotoStream:
 
     def __init__(self, path: str | os.PathLike, size: int = 64, workers: int | None = None):
         self.path, self.files, self.skipped = _open_folder(path, size)
+        if self.skipped:  # sub-folders; photos show later
+            what = "; ".join(f"{folder}: {reason}" for folder, reason in self.skipped[:3])
+            if not self.files:
+                raise ValueError(f"no pictures in {self.path} that can be reached ({what})")
+            warnings.warn(f"{len(self.skipped)} folders can't be read and are left out ({what})", stacklevel=2)
         self.side, self.name = size, self.path.resolve().name
+        self._warned = False  # of photos that can't be read
         owners = [_class_of(file, self.path) for file in self.files]
         self.classes = sorted(set(owners))
         self.labels = _numbered(owners, self.classes)
@@ -270,7 +282,10 @@ class PhotoStream:
 
     def __getitem__(self, rows: slice | Tensor | Sequence[int]) -> ImageSet:
         """These photos in memory, without those that can't be read."""
-        rows = torch.arange(len(self))[rows if isinstance(rows, slice) else torch.as_tensor(rows)]
+        rows = torch.arange(len(self))[_as_rows(rows, "cpu", "stream[[i]]")]
+        if not len(rows):
+            nothing = torch.empty(0, 3, *self.size, dtype=torch.uint8)
+            return ImageSet(nothing, torch.empty(0, dtype=torch.int64), self.classes, name=self.name)
         return _read_photos(self.path, [self.files[i] for i in rows], self.side, [], False, self.classes)
 
     def batches(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -284,14 +299,19 @@ class PhotoStream:
             generator=torch.Generator(),  # the global one belongs to the method
         )
         known = {file for file, _ in self.skipped}
-        for images, broken in loader:
-            new = [(file, reason) for file, reason in dict(broken).items() if file not in known]
-            if new and not known:
-                what = f"{new[0][0]} can't be read ({new[0][1]})"
-                warnings.warn(f"{what}: other photos stand in for such ones, see .skipped", stacklevel=2)
-            self.skipped += new
-            known.update(file for file, _ in new)
-            yield images
+        decoded = iter(loader)
+        try:
+            for images, broken in decoded:
+                new = [(file, reason) for file, reason in dict(broken).items() if file not in known]
+                if new and not self._warned:
+                    self._warned = True
+                    what = f"{new[0][0]} can't be read ({new[0][1]})"
+                    warnings.warn(f"{what}: other photos stand in for such ones, see .skipped", stacklevel=2)
+                self.skipped += new
+                known.update(file for file, _ in new)
+                yield images
+        finally:  # after an error the traceback would keep the workers, and later ones would inherit them
+            getattr(decoded, "_shutdown_workers", lambda: None)()
 
     def __repr__(self) -> str:
         return f"<PhotoStream {self.name!r}: {len(self)} photos, {self.workers} workers>"
@@ -316,7 +336,8 @@ class _Decoded(Dataset):
 
 
 def _collate(photos: list[tuple[np.ndarray, list[tuple[str, str]]]]) -> tuple[Tensor, list[tuple[str, str]]]:
-    return torch.from_numpy(np.stack([photo for photo, _ in photos])), [b for _, broken in photos for b in broken]
+    images = np.ascontiguousarray(np.stack([photo for photo, _ in photos]))  # Pillow's have the colour last in memory
+    return torch.from_numpy(images), [b for _, broken in photos for b in broken]
 
 
 def _open_folder(path: str | os.PathLike, size: int) -> tuple[Path, list[Path], list[tuple[str, str]]]:
@@ -379,7 +400,8 @@ def _read_photos(
     classes = classes or sorted(set(owners))
     names = [file.relative_to(path).as_posix() for file in files]
     whole = dict(name=path.resolve().name, skipped=skipped, files=names)
-    return ImageSet(torch.from_numpy(images[kept]), _numbered(owners, classes), classes, **whole)
+    images = images if kept.all() else images[kept]
+    return ImageSet(torch.from_numpy(images), _numbered(owners, classes), classes, **whole)
 
 
 def _find_photos(path: Path, skipped: list[tuple[str, str]]) -> tuple[list[Path], Counter[str]]:

@@ -1,4 +1,4 @@
-"""Time making views, and a whole SimCLR epoch, against the usual way of doing it: `make bench`.
+"""Time making views, a step and a whole SimCLR epoch against the usual ways of doing it: `make bench`.
 
 Contenders take turns, each in a process of its own, on the same random 32 px images of CIFAR-10's size. Ratios are
 taken turn by turn and their median is printed: a machine that slows down half-way slows both.
@@ -73,12 +73,45 @@ def views_tensors(n: int, encoder: str) -> float:
     return torchvision_views(n, T.ToTensor(), at_end=False)
 
 
+def views_lightly(n: int, encoder: str) -> float:
+    """lightly's SimCLR transform, in a DataLoader with two workers."""
+    batches = loader(n, lightly_transform())
+    return 2 * len(batches) * BATCH / timed(lambda: sum(0 for _ in batches))
+
+
 def torchvision_views(n: int, to_tensor, at_end: bool) -> float:
     jitter = T.RandomApply([T.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8)
     changes = [T.RandomResizedCrop(32, scale=(0.08, 1)), T.RandomHorizontalFlip(), jitter, T.RandomGrayscale(0.2)]
     view = T.Compose([*changes, to_tensor] if at_end else [to_tensor, *changes])
     batches = loader(n, lambda image: (view(image), view(image)))
     return 2 * len(batches) * BATCH / timed(lambda: sum(0 for _ in batches))
+
+
+def step_ours(n: int, encoder: str) -> float:
+    """Forward, backward and update on views that are there: the loop's own, less views."""
+    method = SimCLR(ENCODERS[encoder](), temperature=0.5).to(device(), memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(method.parameter_groups(1e-3), 3e-3, fused=True)
+    made = [view.contiguous(memory_format=torch.channels_last) for view in ready_views()]
+
+    def run():
+        for _ in range(n // BATCH):
+            loss = method.loss(made)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    return n / timed(run)
+
+
+def step_lightly(n: int, encoder: str) -> float:
+    """The same with lightly's projection head and loss, as in its own examples."""
+    step, made = lightly_step(encoder), ready_views()
+    return n / timed(lambda: [step(*made) for _ in range(n // BATCH)][-1].item())
+
+
+def ready_views() -> list[torch.Tensor]:
+    return list(pictures(2 * BATCH).div(255).to(device()).chunk(2))
 
 
 def epoch_ours(n: int, encoder: str) -> float:
@@ -90,27 +123,40 @@ def epoch_ours(n: int, encoder: str) -> float:
 
 def epoch_lightly(n: int, encoder: str) -> float:
     """lightly's transform, projection head and loss, in the loop of its own examples."""
-    from lightly.loss import NTXentLoss
-    from lightly.models.modules import SimCLRProjectionHead
+    step, batches = lightly_step(encoder), loader(n, lightly_transform())
+
+    def epoch():
+        for made in batches:
+            loss = step(*(x.to(device(), non_blocking=True) for x in made))
+        return loss.item()
+
+    return n / timed(epoch)
+
+
+def lightly_transform():
     from lightly.transforms import SimCLRTransform
 
-    transform = SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0, normalize=None)
+    return SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0, normalize=None)
+
+
+def lightly_step(encoder: str):
+    from lightly.loss import NTXentLoss
+    from lightly.models.modules import SimCLRProjectionHead
+
     backbone = ENCODERS[encoder]()
     width = backbone.features_dim
     model = torch.nn.Sequential(backbone, SimCLRProjectionHead(width, width, 128)).to(device())
     criterion = NTXentLoss(temperature=0.5)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=1e-3)
-    batches = loader(n, transform)
 
-    def epoch():
-        for x0, x1 in batches:
-            loss = criterion(model(x0.to(device(), non_blocking=True)), model(x1.to(device(), non_blocking=True)))
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        return loss.item()
+    def step(x0: torch.Tensor, x1: torch.Tensor) -> torch.Tensor:
+        loss = criterion(model(x0), model(x1))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
 
-    return n / timed(epoch)
+    return step
 
 
 def device() -> str:
@@ -178,10 +224,12 @@ def main() -> None:
         flush=True,
     )
     arguments = (options.images, options.encoder, options.turns)
+    step = f"with a {options.encoder}, batch {BATCH}"
     compare("Views, against PIL images", "views/s", "views_ours", "views_torchvision", *arguments)
     compare("Views, against tensors", "views/s", "views_ours", "views_tensors", *arguments)
-    title = f"A SimCLR epoch with a {options.encoder}, batch {BATCH}: views, forward, backward, update"
-    compare(title, "images/s", "epoch_ours", "epoch_lightly", *arguments)
+    compare("Views, against lightly's", "views/s", "views_ours", "views_lightly", *arguments)
+    compare(f"A SimCLR step {step}: forward, backward, update", "images/s", "step_ours", "step_lightly", *arguments)
+    compare(f"A whole SimCLR epoch {step}: views and steps", "images/s", "epoch_ours", "epoch_lightly", *arguments)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,87 @@
+"""What each trick of the speedrun buys: entries that differ by one trick each, on the track that is named.
+
+    python experiments/speedrun.py shapes           # two CPU cores
+    python experiments/speedrun.py cifar10          # a GPU
+    python experiments/speedrun.py cifar10 --small  # does it run at all? A minute on a CPU
+
+writes results/studies/speedrun-<track>.json. A rung of the ladder adds one trick to the rung below. Each is trained with
+more and more epochs until it reaches the track's kNN accuracy or the epochs are spent.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+
+import torch
+
+from sslbook import data, results, speedrun, views
+from sslbook.encoders import ConvNet, resnet18
+from sslbook.recipes import sgd
+
+device = "cuda" if torch.cuda.is_available() else "cpu"
+# the public record's recipe (dkobak/simclr-cifar10): crops from .2, grey in one picture of ten
+record = [replace(view, scale=(0.2, 1), grey=0.1) for view in views.cifar()]
+TRACKS = {  # epochs to try, the first rung, and the tricks
+    "shapes": (
+        (5, 10, 20, 40),
+        dict(make_encoder=ConvNet, temperature=0.5, views=views.shapes(), batch_size=256, lr=3e-3),
+        {
+            "SimCLR, temperature 0.5, batch 256": {},
+            "+ temperature 0.1": dict(temperature=0.1),
+            "+ twice the learning rate": dict(lr=6e-3),
+            "+ batch 64: four times the steps": dict(batch_size=64),
+            "+ views of 24 px instead of 32": dict(views=views.shapes(24)),
+            "+ crops from .4 of the area instead of .25": dict(
+                views=[replace(view, scale=(0.4, 1)) for view in views.shapes(24)]
+            ),
+        },
+    ),
+    "cifar10": (
+        (50, 100, 200, 300, 400, 500),
+        dict(make_encoder=resnet18, temperature=0.5, views=record, batch_size=512, **sgd(0.06, warmup_epochs=0)),
+        {
+            "SimCLR with the record's recipe": {},
+            "+ temperature 0.2": dict(temperature=0.2),
+            "+ rate four times as high, with warm-up": dict(lr=0.24, warmup_epochs=5),
+            "+ torch.compile": dict(compile=True),
+            "+ views of 24 px instead of 32": dict(views=[replace(view, size=24) for view in record]),
+        },
+    ),
+}
+
+
+def climb(track: str, seed: int, small: bool):
+    """A row for every training."""
+    budgets, options, tricks = TRACKS[track]
+    for trick, change in tricks.items():
+        options = options | change | (dict(batch_size=64) if small else {})
+        for epochs in (1,) if small else budgets:
+            entry = speedrun.simclr(**options, epochs=epochs, seed=seed, progress=False)
+            log = speedrun.race(entry, track, team=trick, device=device, folder=None)
+            row = dict(trick=trick, epochs=epochs) | {key: log[key] for key in ("seconds", "knn", "reached")}
+            print(row, flush=True)
+            yield row
+            if log["reached"]:
+                break
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("track", choices=TRACKS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--small", action="store_true", help="one epoch of 128 images on each rung, nothing is written")
+    options = parser.parse_args()
+    if options.small:
+        whole = data.load
+        data.load = lambda name, device: whole(name, train=128, test=128, device=device)
+    start, cpu = time.perf_counter(), time.process_time()
+    rows = list(climb(options.track, options.seed, options.small))
+    if not options.small:
+        cost = dict(minutes=(time.perf_counter() - start) / 60, cpu_minutes=(time.process_time() - cpu) / 60)
+        track, again = speedrun.TRACKS[options.track], f"python experiments/speedrun.py {options.track}"
+        name = f"results/studies/speedrun-{options.track}.json"
+        print(results.write(name, rows=rows, target=track.target, seed=options.seed, again=again, **cost))
+
+
+if __name__ == "__main__":
+    main()

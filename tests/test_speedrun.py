@@ -1,0 +1,81 @@
+import json
+
+import pytest
+import torch
+
+from sslbook import data, speedrun, views
+from sslbook.data import ImageSet
+from sslbook.encoders import ConvNet
+from sslbook.speedrun import Track
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A short track."""
+    monkeypatch.setitem(speedrun.TRACKS, "shapes", Track("shapes", 0.3))
+    halves = data.load("shapes", train=512, test=128)
+    monkeypatch.setattr(data, "load", lambda name, device: tuple(half.to(device) for half in halves))
+
+
+class Oracle(torch.nn.Module):
+    """Knows every picture's class by heart."""
+
+    def __init__(self):
+        super().__init__()
+        self.answers = {
+            image.tobytes(): label
+            for half in data.load("shapes", "cpu")
+            for image, label in zip(half.images.numpy(), half.labels.tolist())
+        }
+
+    def forward(self, x):
+        pictures = (255 * x).round().byte().contiguous(memory_format=torch.contiguous_format).numpy()
+        return torch.eye(8)[[self.answers[picture.tobytes()] for picture in pictures]]
+
+
+def test_the_clock_runs_and_the_entry_sees_no_label(tmp_path):
+    seen = []
+
+    def entry(images):
+        seen.append(images)
+        return Oracle()
+
+    log = speedrun.race(entry, "shapes", team="Know-all & Co", folder=tmp_path, temperature=0.1)
+    (images,) = seen
+    assert isinstance(images, ImageSet) and images.labels.unique().tolist() == [-1]
+    assert images.factors == {} and images.classes == []
+    assert log["knn"] == 1 and log["reached"] and log["seconds"] > 0 and log["settings"] == {"temperature": 0.1}
+    written = json.loads((tmp_path / "shapes-know-all-co.json").read_text())
+    assert written["team"] == "Know-all & Co" and written["knn"] == 1 and written["target"] == 0.3
+
+
+def test_a_real_entry_and_one_that_learns_nothing(tmp_path):
+    options = dict(epochs=25, batch_size=64, views=views.shapes(), progress=False)
+    simclr = speedrun.simclr(lambda: ConvNet(8), temperature=0.1, **options)
+    first = speedrun.race(simclr, "shapes", team="SimCLR", folder=tmp_path)
+    second = speedrun.race(lambda images: ConvNet(8), "shapes", team="nobody", folder=tmp_path)
+    assert first["reached"] and first["knn"] > second["knn"] and not second["reached"]
+
+
+def test_the_board_puts_who_arrived_first_and_the_rest_by_how_far_they_came(tmp_path):
+    for team, seconds, knn in (("a", 9, 0.5), ("b", 3, 0.4), ("c", 1, 0.1), ("d", 2, 0.2)):
+        machine = {"gpu": None, "cpu": "x", "threads": 2}
+        log = dict(team=team, seconds=seconds, knn=knn, reached=knn >= 0.3, machine=machine)
+        (tmp_path / f"shapes-{team}.json").write_text(json.dumps(log))
+    rows = speedrun.board(tmp_path, "shapes")
+    assert [(row["place"], row["team"]) for row in rows] == [("1", "b"), ("2", "a"), ("", "d"), ("", "c")]
+    assert speedrun.board(tmp_path, "cifar10") == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "track", "team", "message"),
+    [
+        (lambda images: ConvNet(2), "imagenet", "a", "track must be one of shapes, cifar10, got 'imagenet'"),
+        (lambda images: ConvNet(2), "shapes", "??", "team is a name with letters or digits"),
+        (lambda images: None, "shapes", "a", "returns its trained encoder, a module; got NoneType"),
+    ],
+)
+def test_refuses_nonsense(entry, track, team, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        speedrun.race(entry, track, team=team, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
