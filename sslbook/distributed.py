@@ -50,12 +50,13 @@ def join(device: str | torch.device) -> Iterator[torch.device]:
 
 @contextlib.contextmanager
 def first_process_first() -> Iterator[None]:
-    """Process 0 goes through the block alone, then the others: one of them downloads, the rest find the file."""
-    if rank() == 0:
+    """On each machine one process goes through the block alone, then the others: it downloads, they find the file."""
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if first:
         yield
     if world_size() > 1:
         dist.barrier()
-    if rank() > 0:
+    if not first:
         yield
 
 

@@ -1,4 +1,6 @@
+import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,3 +81,43 @@ def test_refuses_nonsense(entry, track, team, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         speedrun.race(entry, track, team=team, folder=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def ladder():
+    path = Path(__file__).parents[1] / "experiments/speedrun.py"
+    spec = importlib.util.spec_from_file_location("ladder", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_ladder_goes_down_until_it_misses_and_starts_where_the_rung_below_ended(monkeypatch):
+    module, asked = ladder(), []
+    needs = iter([25, 25, 12])
+
+    def race(entry, track, *, team, **options):
+        if team != asked[-1][0] if asked else True:
+            need.append(next(needs))
+        asked.append((team, entry))
+        return dict(seconds=1.0, knn=0.5, reached=entry >= need[-1])
+
+    need = []
+    monkeypatch.setattr(module.speedrun, "race", race)
+    monkeypatch.setattr(module.speedrun, "simclr", lambda epochs, **options: epochs)
+    tricks = {"a": {}, "b": {}, "c": {}}
+    monkeypatch.setitem(module.TRACKS, "shapes", ((40, 30, 20, 12, 10), dict(make_encoder=ConvNet), tricks))
+    rows = list(module.climb("shapes", seed=0, small=False))
+    assert [(row["trick"], row["epochs"]) for row in rows] == [
+        ("a", 40), ("a", 30), ("a", 20), ("b", 30), ("b", 20), ("c", 30), ("c", 20), ("c", 12), ("c", 10),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("track", speedrun.TRACKS)
+def test_every_rung_of_the_ladders_can_be_trained(track, monkeypatch):
+    module = ladder()
+    epochs, options, tricks = module.TRACKS[track]
+    assert track in speedrun.TRACKS and list(epochs) == sorted(epochs, reverse=True)
+    for change in tricks.values():
+        options = options | change | dict(make_encoder=lambda: ConvNet(2), compile=False, batch_size=64)
+        entry = speedrun.simclr(**options, epochs=1, progress=False)
+        assert speedrun.race(entry, "shapes", team="a", folder=None)["seconds"] > 0
