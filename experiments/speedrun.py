@@ -5,7 +5,8 @@
     python experiments/speedrun.py cifar10 --small  # does it run at all? A minute on a CPU
 
 writes results/studies/speedrun-<track>.json. A rung of the ladder adds one trick to the rung below. It is trained with
-as many epochs as the rung below needed, then with fewer and fewer until it misses the track's kNN accuracy.
+as many epochs as the rung below needed, then with fewer and fewer until it misses the track's kNN accuracy, or with
+more if it misses at once. Runs that the log of the same seed holds are not repeated.
 """
 
 import argparse
@@ -50,21 +51,28 @@ TRACKS = {  # epochs to try, the lowest rung, and the tricks
 }
 
 
-def climb(track: str, seed: int, small: bool):
-    """A row for every training."""
+def climb(track: str, seed: int, small: bool, known: dict | None = None):
+    """A row for every training; `known` are rows by (trick, epochs)."""
     budgets, options, tricks = TRACKS[track]
-    needed = budgets[0]
+    known, place = known or {}, 0
     for trick, change in tricks.items():
         options = options | change | (dict(batch_size=64) if small else {})
-        for epochs in (1,) if small else [e for e in budgets if e <= needed]:
-            entry = speedrun.simclr(**options, epochs=epochs, seed=seed, progress=False)
-            log = speedrun.race(entry, track, team=trick, device=device, folder=None)
-            row = dict(trick=trick, epochs=epochs) | {key: log[key] for key in ("seconds", "knn", "reached")}
-            print(row, flush=True)
+        direction = None  # in `budgets`: 1 to fewer epochs, -1 to more
+        while True:
+            epochs = 1 if small else budgets[place]
+            row = known.get((trick, epochs))
+            if row is None:
+                entry = speedrun.simclr(**options, epochs=epochs, seed=seed, progress=False)
+                log = speedrun.race(entry, track, team=trick, device=device, folder=None)
+                row = dict(trick=trick, epochs=epochs) | {key: log[key] for key in ("seconds", "knn", "reached")}
+                print(row, flush=True)
             yield row
-            if not log["reached"]:
+            direction = direction or (1 if row["reached"] else -1)
+            turned, beyond = row["reached"] == (direction == -1), not 0 <= place + direction < len(budgets)
+            if small or turned or beyond:
+                place -= turned and direction == 1  # the last one that reached the goal
                 break
-            needed = epochs
+            place += direction
 
 
 def main() -> None:
@@ -77,9 +85,14 @@ def main() -> None:
         whole = data.load
         data.load = lambda name, device: whole(name, train=128, test=128, device=device)
     start, cpu = time.perf_counter(), time.process_time()
-    rows = list(climb(options.track, options.seed, options.small))
+    study = results.study(f"speedrun-{options.track}") or dict(seed=options.seed, rows=[], minutes=0, cpu_minutes=0)
+    if study["seed"] != options.seed:
+        study = dict(rows=[], minutes=0, cpu_minutes=0)
+    known = {(row["trick"], row["epochs"]): row for row in study["rows"]}
+    rows = list(climb(options.track, options.seed, options.small, known))
     if not options.small:
-        cost = dict(minutes=(time.perf_counter() - start) / 60, cpu_minutes=(time.process_time() - cpu) / 60)
+        passed = (time.perf_counter() - start) / 60, (time.process_time() - cpu) / 60
+        cost = dict(minutes=study["minutes"] + passed[0], cpu_minutes=study["cpu_minutes"] + passed[1])
         track, again = speedrun.TRACKS[options.track], f"python experiments/speedrun.py {options.track}"
         name = f"results/studies/speedrun-{options.track}.json"
         print(results.write(name, rows=rows, target=track.target, seed=options.seed, again=again, **cost))
