@@ -141,7 +141,7 @@ def cleaned(notebook: dict, path: Path) -> dict:
 def shared_inputs() -> bytes:
     """A digest of what any notebook's outputs may depend on besides its own code."""
     digest = hashlib.sha256(f"{sys.version} {os.environ.get('SSLBOOK_BUDGET', '')}".encode())
-    files = [*ROOT.glob("sslbook/**/*"), *ROOT.glob("results/**/*"), ROOT / "requirements.txt"]
+    files = [*ROOT.glob("sslbook/**/*"), *ROOT.glob("results/**/*.json"), ROOT / "requirements.txt"]
     for path in sorted(p for p in files if p.is_file() and "__pycache__" not in p.parts):
         digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.digest()
