@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -163,7 +164,9 @@ def test_encoders_of_every_name_and_their_files(tmp_path):
 def start(command, folder):
     environment = os.environ | {"SSLBOOK_BUDGET": "smoke", "OMP_NUM_THREADS": "1"}
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, **pipes)
+    # a shell's background job ignores Ctrl-C, and so would its children
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, preexec_fn=listen, **pipes)
 
 
 def test_control_c_says_how_to_go_on(tmp_path):
