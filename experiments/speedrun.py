@@ -85,8 +85,8 @@ def main() -> None:
         whole = data.load
         data.load = lambda name, device: whole(name, train=128, test=128, device=device)
     start, cpu = time.perf_counter(), time.process_time()
-    study = results.study(f"speedrun-{options.track}") or dict(seed=options.seed, rows=[], minutes=0, cpu_minutes=0)
-    if study["seed"] != options.seed:
+    study = results.study(f"speedrun-{options.track}")
+    if study is None or study["seed"] != options.seed:
         study = dict(rows=[], minutes=0, cpu_minutes=0)
     known = {(row["trick"], row["epochs"]): row for row in study["rows"]}
     rows = list(climb(options.track, options.seed, options.small, known))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sslbook.data import ImageSet
 from sslbook.encoders import features_dim
+from sslbook.optim import can_fuse
 from sslbook.progress import progress_bar
 from sslbook.views import Augmentation
 
@@ -165,8 +166,7 @@ def supervised(
         torch.manual_seed(seed)
         classifier = nn.Linear(features_dim(encoder), int(train.labels.max()) + 1).to(device)
     parameters = [*encoder.parameters(), *classifier.parameters()]
-    fused = device.type in ("cpu", "cuda") or None
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=can_fuse(device))
     steps = epochs * (len(train) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(1, steps))
     encoder.train()

@@ -57,6 +57,11 @@ class LARS(Optimizer):
             torch._foreach_sub_(params, buffers, alpha=1.0 if self.lr_in_momentum else group["lr"])
 
 
+def can_fuse(device: torch.device) -> bool | None:
+    """What PyTorch's optimisers take as `fused`: one kernel for all weights where there is one, else their default."""
+    return device.type in ("cpu", "cuda") or None
+
+
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
     """The trainable parameters in two groups: biases and norms (one axis) get neither weight decay nor adaptation."""
     trainable = [p for p in module.parameters() if p.requires_grad]

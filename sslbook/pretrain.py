@@ -20,7 +20,7 @@ from sslbook import evaluate
 from sslbook.data import ImageSet, PhotoStream
 from sslbook.distributed import average, average_buffers, rank, share, start_alike, sync_batch_norm, world_size
 from sslbook.methods.base import Method
-from sslbook.optim import LARS, warmup_cosine
+from sslbook.optim import LARS, can_fuse, warmup_cosine
 from sslbook.progress import progress_bar
 from sslbook.views import Views, draw, render
 
@@ -142,7 +142,7 @@ def pretrain(
     )  # fmt: skip
     method.to(memory_format=torch.channels_last)
     sync_batch_norm(method)
-    optim = OPTIMIZERS[optimizer](method.parameter_groups(weight_decay), lr, device.type in ("cpu", "cuda") or None)
+    optim = OPTIMIZERS[optimizer](method.parameter_groups(weight_decay), lr, can_fuse(device))
     amp = _amp_dtype(device)
     scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
     run = _Run(config, method, optim, scaler, seed)
@@ -183,6 +183,7 @@ def pretrain(
                     bar.set_postfix_str(_postfix(value, rate, history), refresh=False)
                 if checkpoint is not None and run.step % save_every == 0 and i + 1 < steps_per_epoch:
                     run.losses, passed = average(losses[: i + 1]).tolist(), time.perf_counter() - start
+                    average_buffers(method)
                     run.save(checkpoint, keep_checkpoints, passed)
             losses = average(losses).cpu()
             average_buffers(method)
@@ -227,8 +228,7 @@ class _Run:
         self.losses, self.seconds = [], 0.0
 
     def save(self, folder: Path, keep: int, passed: float = 0.0) -> None:
-        """Write the checkpoint of this step, in process 0."""
-        average_buffers(self.method)
+        """Write the checkpoint of this step, in process 0; buffers are averaged before."""
         if rank():
             return
         method = self.method.state_dict()
