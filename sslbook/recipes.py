@@ -38,7 +38,7 @@ SHAPES = {
     # a symmetric step does the work of two
     "MoCo": Recipe(dict(K=2048, m=0.99, T=0.2, symmetric=True), sgd(0.06), share=0.75),
     # A predictor no faster than the rest costs most: experiments/byol_recipe.py
-    "BYOL": Recipe(dict(dim=128, hidden=512, tau=0.9, predictor_lr=10.0), sgd(0.1)),
+    "BYOL": Recipe(dict(dim=128, hidden=512, tau=0.9, predictor_lr=10.0), sgd(0.2)),
     # Faster is better until, at 0.8, it collapses
     "SimSiam": Recipe(dict(dim=512, layers=2), sgd(0.3)),
     # vit_micro. A short training wants many small steps, and an easier task than the paper's .75

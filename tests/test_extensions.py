@@ -97,8 +97,14 @@ def test_times_of_a_notebook(monkeypatch):
         {"cell_type": "code", "metadata": {"execution": stamps}, "source": "x = 1\n\n" * 60, "outputs": [shown]},
     ]
     assert module.minutes({"cells": cells}) == 2 + 2 + 1  # 400 words, 60 lines, 30 lines of the package
-    assert module.clock(module.seconds({"cells": cells})) == "1:05"
-    assert module.minutes({"cells": cells[:0]}) == 1 and module.seconds({"cells": cells[:1]}) == 0
+    assert module.clock(module.seconds(module.span({"cells": cells}))) == "1:05"
+    assert module.minutes({"cells": cells[:0]}) == 1 and module.seconds(module.span({"cells": cells[:1]})) == 0
+
+
+def test_notebooks_that_ran_side_by_side_count_once(monkeypatch):
+    """By the clock: two that overlap, one inside the first, and one after a pause."""
+    module = extension("run_times", monkeypatch)
+    assert module.seconds((100, 160), (130, 190), (110, 120), (500, 510)) == 90 + 10
 
 
 @pytest.mark.parametrize("path", notebooks.notebooks(), ids=lambda p: p.stem)
