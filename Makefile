@@ -16,6 +16,8 @@ ENV  := $(VENV)/.ready
 EXERCISES := $(VENV)/.exercises
 NODE := node_modules/.package-lock.json
 SITE_TESTS := site accessibility links extensions offline_kit
+# as notebooks: side by side, a thread each; a file stays in one process, since its tests share fixtures
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=loadfile
 JB   := $(VENV)/bin/jupyter-book build _build/source --path-output . --all -W -n --keep-going -q
 
 .PHONY: help env book pages serve test lint unit bench colab exercises numbers offline-kit links format clean
@@ -43,10 +45,10 @@ serve: $(ENV)  ## Serve the built site on http://127.0.0.1:8000 (PORT=…)
 test: lint $(NODE) $(EXERCISES)  ## Run everything: style, notebooks, the site's build, unit tests, the site in a real browser
 	$(PYTHON) tools/browser.py
 	$(MAKE) --no-print-directory book
-	$(PYTHON) -m pytest tests
+	$(PYTEST)
 
 unit: $(EXERCISES)  ## Only the tests that need neither an executed notebook nor a built site
-	$(PYTHON) -m pytest tests $(addprefix --ignore=tests/test_,$(addsuffix .py,$(SITE_TESTS)))
+	$(PYTEST) $(addprefix --ignore=tests/test_,$(addsuffix .py,$(SITE_TESTS)))
 
 lint: $(ENV)  ## Style of the package, the tests and the notebooks
 	$(PYTHON) -m ruff check .

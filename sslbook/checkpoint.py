@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -15,20 +17,30 @@ class CheckpointError(RuntimeError):
     """A checkpoint can't be read or belongs to another run; the message says which file and what to do."""
 
 
-def save(path: str | os.PathLike, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, numbers, strings, lists, dicts) to `path`; a kill half-way leaves the old file whole."""
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """A binary file to write, which becomes `path` when it is whole; until then an old `path` stays as it is."""
     path = Path(path)
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
-            torch.save(state, file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # torch wraps a full disc in a RuntimeError
+    except BaseException:
         part.unlink(missing_ok=True)
-        kept = " The file from before is untouched." if path.exists() else ""
+        raise
+
+
+def save(path: str | os.PathLike, state: dict[str, Any]) -> None:
+    """Write `state` (tensors, numbers, strings, lists, dicts) to `path`; a kill half-way leaves the old file whole."""
+    try:
+        with atomic(path) as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:  # torch wraps a full disc in a RuntimeError
+        kept = " The file from before is untouched." if Path(path).exists() else ""
         raise CheckpointError(f"could not write {path}: {error}.{kept} Is the disc full?") from error
 
 

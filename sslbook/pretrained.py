@@ -18,7 +18,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from sslbook import encoders, methods, vit
-from sslbook.checkpoint import CheckpointError
+from sslbook.checkpoint import CheckpointError, atomic
 
 FOLDER = Path(__file__).parent / "weights"
 ENCODERS = {
@@ -89,12 +89,9 @@ def load_encoder(path: str | os.PathLike) -> nn.Module:
 
 
 def _write(path: str | os.PathLike, state: dict[str, Tensor], about: dict) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     state = {name: x.detach().cpu().contiguous() for name, x in state.items()}
-    part.write_bytes(serialize(state, {"sslbook": json.dumps(about)}))
-    os.replace(part, path)
+    with atomic(path) as file:
+        file.write(serialize(state, {"sslbook": json.dumps(about)}))
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from sslbook.checkpoint import atomic
+
 
 def machine() -> dict[str, Any]:
     """What this runs on."""
@@ -39,17 +41,14 @@ def peak_memory() -> int:
 
 def write(path: str | os.PathLike, **entries: Any) -> Path:
     """Write a run's `entries` (config, seed, metrics, ...) as JSON, with date, commit, machine and peak memory."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     log = dict(
         entries, date=datetime.now(UTC).isoformat(timespec="seconds"), commit=commit.stdout.strip() or None,
         machine=machine(), peak_memory_mib=peak_memory(),
     )  # fmt: skip
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(log, indent=1) + "\n")
-    part.replace(path)
-    return path
+    with atomic(path) as file:
+        file.write(f"{json.dumps(log, indent=1)}\n".encode())
+    return Path(path)
 
 
 def folder() -> Path | None:
