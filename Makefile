@@ -88,7 +88,7 @@ $(ENV): requirements.txt pyproject.toml
 	  echo "Install one (Debian, Ubuntu: apt-get install python3-venv) or name it: make book PYTHON3=/path/to/python" >&2; \
 	  exit 1; }
 	$(PYTHON) -m pip install -q --upgrade pip
-	$(PYTHON) -m pip install -q -r requirements.txt -e .
+	PYTHONWARNINGS=ignore $(PYTHON) -m pip install -q -r requirements.txt -e .  # of folders of logs, which are no packages
 	@touch $@
 
 $(COLAB)/.ready: tests/colab-requirements.txt | $(ENV)
