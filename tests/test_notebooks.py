@@ -94,3 +94,24 @@ def test_text_alone_needs_no_new_run():
     assert first == notebooks.key(notebook("b", "1"), b"")
     assert first != notebooks.key(notebook("a", "2"), b"")
     assert first != notebooks.key(notebook("a", "1"), b"the package changed")
+
+
+def test_a_run_names_what_failed_and_keeps_what_went_well(tmp_path, monkeypatch, capsys):
+    for name, folder in {"ROOT": "", "EXECUTED": ".executed"}.items():
+        monkeypatch.setattr(notebooks, name, tmp_path / folder)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "_toc.yml").write_text("root: book/good\n")
+    codes = {"good": "import os\nassert os.environ['OMP_NUM_THREADS'] == '1'", "bad": "1 / 0"}
+    for name, code in codes.items():
+        cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": code, "execution_count": None, "outputs": []}
+        whole = {"cells": [cell], "metadata": notebooks.METADATA, "nbformat": 4, "nbformat_minor": 5}
+        (tmp_path / f"book/{name}.ipynb").write_text(notebooks.dump(whole))
+    good, bad = paths = [tmp_path / f"book/{name}.ipynb" for name in codes]
+    assert notebooks.run(paths) == 1
+    printed = capsys.readouterr()
+    assert "book/good.ipynb: ran in" in printed.out and "ZeroDivisionError" in printed.out
+    assert printed.err.split() == ["Failed:", "book/bad.ipynb"]
+    shared = notebooks.shared_inputs()
+    assert notebooks.is_fresh(good, shared) and not notebooks.is_fresh(bad, shared)
+    assert notebooks.run([good]) == 0 and "1 of 1 notebooks" in capsys.readouterr().out
