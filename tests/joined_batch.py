@@ -29,7 +29,7 @@ def one_batch(name: str) -> dict[str, torch.Tensor]:
     for _ in range(2):  # the second step sees the queue that the first one left
         batch = torch.rand(2, 16, 3, 32, 32)
         batch[1].add_(torch.linspace(0, 1, 16).view(-1, 1, 1, 1))  # unlike parts
-        shared = [distributed.share(view) for view in batch[: 1 if name.startswith("MAE") else 2]]
+        shared = [distributed.share(view) for view in batch[: len(method.views(32))]]
         losses.append(loss_of(shared))
         losses[-1].backward()
         method.after_step(0.5)
@@ -44,7 +44,7 @@ def training(name: str, checkpoint: str | None = None) -> dict[str, torch.Tensor
     torch.manual_seed(distributed.rank())  # the weights of process 0 count
     images, test = data.load("shapes", train=128, test=32)
     method = CASES[name]()
-    made = views.byol(32)[: 1 if name.startswith("MAE") else 2]
+    made = views.byol(32)[: len(method.views(32))]
     options = dict(optimizer="sgd", lr=0.02, batch_size=32, views=made, probe=(images, test), progress=False)
     history = pretrain(method, images, epochs=2, checkpoint=checkpoint, checkpoint_every=0.5, **options)
     assert ("knn" in history.epochs[-1]) == (distributed.rank() == 0)

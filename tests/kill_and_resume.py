@@ -31,7 +31,7 @@ def life(name: str, target: Path, checkpoint: Path | None, seed: int = 0) -> int
     method = tiny.make(name, seed)
     step = method.after_step
     method.after_step = lambda progress: (step(progress), os.write(PIPE[1], b"."))
-    options = dict(optimizer="sgd", lr=0.05, views=views.shapes()[: 1 if name == "MAE" else 2], progress=False)
+    options = dict(optimizer="sgd", lr=0.05, views=views.shapes()[: len(method.views(32))], progress=False)
     options |= dict(checkpoint=checkpoint, checkpoint_every=0.25, epochs=STEPS // 8, batch_size=32)
     history = pretrain(method, IMAGES, **options)
     torch.save({**method.state_dict(), "losses": torch.tensor(history.losses)}, target)

@@ -200,12 +200,12 @@ def run(paths: list[Path]) -> int:
     (EXECUTED / ".gitignore").write_text("*\n")
     stale = [path for path in paths if not is_fresh(path, shared)]
     print(f"Unchanged since their last run: {len(paths) - len(stale)} of {len(paths)} notebooks", flush=True)
-    start, place = time.monotonic(), {page: i for i, page in enumerate(toc())}
+    start, workers, place = time.monotonic(), at_once(), {page: i for i, page in enumerate(toc())}
     # the last chapters first: those that open the book are short, and fill the end
     stale.sort(key=lambda path: -place.get(path.relative_to(ROOT).with_suffix("").as_posix(), 0))
-    with ThreadPoolExecutor(at_once()) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         good = list(pool.map(partial(execute, shared=shared), stale))
-    print(f"Ran {len(stale)} in {time.monotonic() - start:.0f} s, {at_once()} at once", flush=True)
+    print(f"Ran {len(stale)} in {time.monotonic() - start:.0f} s, {workers} at once", flush=True)
     failed = [path.relative_to(ROOT) for path, is_good in zip(stale, good) if not is_good]
     if failed:
         print("Failed:", *failed, sep="\n  ", file=sys.stderr)
