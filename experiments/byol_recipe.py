@@ -12,8 +12,8 @@ import torch
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS
 from sslbook.methods import BYOL
+from sslbook.methods.registry import adamw
 from sslbook.pretrain import pretrain
-from sslbook.recipes import adamw
 
 SEED = 0
 plan = BUDGETS["cpu"]
@@ -30,7 +30,7 @@ train, test = plan.load()
 start, rows = time.perf_counter(), []
 for name, (method_change, train_change) in CHANGES.items():
     torch.manual_seed(SEED)
-    method = BYOL(plan.encoder(SEED), **recipe.method | method_change)
+    method = BYOL(plan.encoder(seed=SEED), **recipe.method | method_change)
     history = pretrain(method, train, seed=SEED, **recipe.train | train_change)
     report = evaluate.report(method.encoder, train, test)
     row = {"BYOL": name, "last loss": history["loss"][-1], "kNN": report["kNN"], "linear": report["linear"]}

@@ -11,8 +11,8 @@ import torch
 
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS
+from sslbook.losses import masked_error
 from sslbook.methods import MAE
-from sslbook.methods.mae import masked_error
 from sslbook.pretrain import pretrain
 
 SEED = 0
@@ -40,7 +40,7 @@ hidden = noise.argsort(dim=1).argsort(dim=1) >= 26  # the same six tenths of eve
 start, rows = time.perf_counter(), []
 for name, (make, change) in RUNS.items():
     torch.manual_seed(SEED)
-    method = make(plan.vit(SEED), **recipe.method | change)
+    method = make(plan.encoder("vit", SEED), **recipe.method | change)
     history = pretrain(method, train, seed=SEED, **recipe.train)
     error, mean_colour = method.errors(test.images / 255, hidden)
     report = evaluate.report(method.encoder, train, test)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from sslbook import data, evaluate, pretrained, results
+from sslbook import evaluate, pretrained, results, sets
 from sslbook.budget import BUDGETS
 from sslbook.methods import MAE
 from sslbook.pretrain import pretrain
@@ -23,7 +23,7 @@ IMAGES, EPOCHS = 16_384, 25  # four times the pictures of the chapter's run, non
 def main() -> None:
     plan = BUDGETS["cpu"]
     recipe = replace(plan.recipe("MAE"), method=plan.recipe("MAE").method | dict(decoder_dim=64))
-    pictures, _ = data.load("shapes", train=IMAGES, test=1, seed=1)
+    pictures, _ = sets.load("shapes", train=IMAGES, test=1, seed=1)
     train, test = plan.load()
     torch.manual_seed(0)
     method = MAE(vit_micro(), **recipe.method)
@@ -37,7 +37,7 @@ def main() -> None:
     report = evaluate.report(shipped.encoder, train, test)
     report |= {"error of hidden patches": error, "error of the mean colour": mean_colour}
     config = history.config | dict(arguments=recipe.method)
-    entries = dict(encoder=NAME, budget="pretrained", seed=0, config=config, curve=history.epochs)
+    entries = dict(method=NAME, budget="pretrained", seed=0, config=config, curve=history.epochs)
     log = results.write(f"results/pretrained/{NAME}-0.json", **entries, minutes=minutes, report=report)
     print(f"{path} ({path.stat().st_size / 1e6:.2f} MB), {log}; {minutes:.1f} minutes")
     print(", ".join(f"{question} {answer:.4f}" for question, answer in report.items()))

@@ -15,25 +15,25 @@ from dataclasses import replace
 
 import torch
 
-from sslbook import data, results, speedrun, views
+from sslbook import results, sets, speedrun, views
 from sslbook.encoders import ConvNet, resnet18
-from sslbook.recipes import sgd
+from sslbook.methods.registry import sgd
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
 # the public record's recipe (dkobak/simclr-cifar10): crops from .2, grey in one picture of ten
-record = [replace(view, scale=(0.2, 1), grey=0.1) for view in views.cifar()]
+record = [replace(view, scale=(0.2, 1), grey=0.1) for view in views.cifar_views()]
 TRACKS = {  # epochs to try, the lowest rung, and the tricks
     "shapes": (
         (40, 30, 20, 15, 12, 10, 8),
-        dict(make_encoder=ConvNet, temperature=0.5, views=views.shapes(), batch_size=256, lr=3e-3),
+        dict(make_encoder=ConvNet, temperature=0.5, views=views.shapes_views(), batch_size=256, lr=3e-3),
         {
             "SimCLR, temperature 0.5, batch 256": {},
             "+ temperature 0.1": dict(temperature=0.1),
             "+ twice the learning rate": dict(lr=6e-3),
             "+ batch 64: four times the steps": dict(batch_size=64),
-            "+ views of 24 px instead of 32": dict(views=views.shapes(24)),
+            "+ views of 24 px instead of 32": dict(views=views.shapes_views(24)),
             "+ crops from .4 of the area instead of .25": dict(
-                views=[replace(view, scale=(0.4, 1)) for view in views.shapes(24)]
+                views=[replace(view, scale=(0.4, 1)) for view in views.shapes_views(24)]
             ),
         },
     ),
@@ -62,7 +62,7 @@ def climb(track: str, seed: int, small: bool, known: dict | None = None):
             epochs = 1 if small else budgets[place]
             row = known.get((trick, epochs))
             if row is None:
-                entry = speedrun.simclr(**options, epochs=epochs, seed=seed, progress=False)
+                entry = speedrun.simclr(**options, epochs=epochs, seed=seed, show_progress=False)
                 log = speedrun.race(entry, track, team=trick, device=device, folder=None)
                 row = dict(trick=trick, epochs=epochs) | {key: log[key] for key in ("seconds", "knn", "reached")}
                 print(row, flush=True)
@@ -82,8 +82,8 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="one epoch of 128 images on each rung, nothing is written")
     options = parser.parse_args()
     if options.small:
-        whole = data.load
-        data.load = lambda name, device: whole(name, train=128, test=128, device=device)
+        whole = sets.load
+        sets.load = lambda name, device: whole(name, train=128, test=128, device=device)
     start, cpu = time.perf_counter(), time.process_time()
     study = results.study(f"speedrun-{options.track}")
     if study is None or study["seed"] != options.seed:

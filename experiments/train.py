@@ -8,63 +8,84 @@ CIFAR-10 is looked for in $SSLBOOK_DATA, else downloaded.
 
 import argparse
 import time
+from typing import Any
 
 import torch
+from torch import nn
 
-from sslbook import evaluate, methods, results, views
-from sslbook.budget import BUDGETS
+from sslbook import evaluate, results
+from sslbook.budget import BUDGETS, Budget
+from sslbook.callbacks import Probe
+from sslbook.finetune import fine_tune, supervised
+from sslbook.images import ImageSet
+from sslbook.methods import METHODS
 from sslbook.pretrain import pretrain
+from sslbook.views import crop_views
 
 YARDSTICKS = ("pixels", "random encoder", "random ViT", "supervised", "supervised ViT")
-TUNING = dict(share=0.1, progress=False)
 
 
-def run(name: str, budget: str, seed: int) -> dict:
+def run(name: str, budget: str, seed: int) -> dict[str, Any]:
     """The entries of the log."""
     plan = BUDGETS[budget]
     train, test = plan.load()
-    if name in plan.recipes:
-        encoder = plan.encoder_for(name, seed)
-    else:
-        encoder = plan.vit(seed) if name.endswith("ViT") else plan.encoder(seed)
-    crop_and_flip = views.Augmentation(train.images.shape[-1], scale=plan.views[0].scale, flip=0.5)
-    log = dict(encoder=name, budget=budget, seed=seed, network=type(encoder).__name__, curve=[], config={})
+    encoder = encoder_of(name, plan, seed)
+    log = dict(method=name, budget=budget, seed=seed, encoder=type(encoder).__name__, curve=[], config={})
     wall, cpu = time.perf_counter(), time.process_time()
-    if name == "pixels":
-        log["report"] = evaluate.report(lambda images: images.images.flatten(1) / 255, train, test)
-    elif name.startswith("supervised"):
-        evaluate.supervised(encoder, train, epochs=plan.supervised_epochs, view=crop_and_flip, seed=seed)
-        log["config"] = dict(epochs=plan.supervised_epochs)
-    elif name in plan.recipes:
-        recipe = plan.recipe(name)
-        torch.manual_seed(seed)
-        method = getattr(methods, name)(encoder, **recipe.method).to(plan.device)
-        probe = (train, test)
-        every = max(1, recipe.train["epochs"] // 8)
-        history = pretrain(method, train, seed=seed, probe=probe, probe_every=every, **recipe.train)
-        log |= dict(config=history.config | {"arguments": recipe.method}, curve=history.epochs)
-        log["training_seconds"] = history.seconds
+    log |= train_it(name, encoder, plan, seed, train, test)
     log["minutes"], log["cpu_minutes"] = (time.perf_counter() - wall) / 60, (time.process_time() - cpu) / 60
     log["training_memory_mib"] = results.peak_memory()
     if name == "pixels":
+        log["report"] = evaluate.report(lambda images: images.images.flatten(1) / 255, train, test)
         return log
     log["report"] = evaluate.report(encoder, train, test)
     if plan.image_set == "shapes":  # on photos this takes longer than the training
-        tuned = evaluate.fine_tune(encoder, train, test, epochs=plan.supervised_epochs, view=crop_and_flip, **TUNING)
-        log["report"]["fine-tuned, 10 % of labels"] = tuned
+        options = dict(epochs=plan.supervised_epochs, view=crop_and_flip(plan), share=0.1, show_progress=False)
+        log["report"]["fine-tuned, 10 % of labels"] = fine_tune(encoder, train, test, **options)
     return log
 
 
+def encoder_of(name: str, plan: Budget, seed: int) -> nn.Module:
+    if name in METHODS:
+        return plan.encoder_for(name, seed)
+    if name.endswith("ViT"):
+        return plan.encoder("vit", seed)
+    return plan.encoder(seed=seed)
+
+
+def crop_and_flip(plan: Budget):
+    """What training with labels shows: crops as large as the other methods', without changes of colour."""
+    (view,) = crop_views(plan.size, plan.views[0].scale[0])
+    return view
+
+
+def train_it(name: str, encoder: nn.Module, plan: Budget, seed: int, train: ImageSet, test: ImageSet) -> dict[str, Any]:
+    """Train the encoder in place, if it is to be trained, and say how."""
+    if name.startswith("supervised"):
+        supervised(encoder, train, epochs=plan.supervised_epochs, view=crop_and_flip(plan), seed=seed)
+        return dict(config=dict(epochs=plan.supervised_epochs))
+    if name not in METHODS:
+        return {}
+    recipe = plan.recipe(name)
+    torch.manual_seed(seed)
+    method = METHODS[name].method(encoder, **recipe.method).to(plan.device)
+    probe = Probe(train, test, every=max(1, recipe.train["epochs"] // 8))
+    history = pretrain(method, train, seed=seed, callbacks=[probe], **recipe.train)
+    config = history.config | {"arguments": recipe.method}
+    return dict(config=config, curve=history.epochs, training_seconds=history.seconds)
+
+
 def main() -> None:
+    known = (*YARDSTICKS, *METHODS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("encoder", help="a method of sslbook.methods, or one of " + ", ".join(YARDSTICKS))
+    parser.add_argument("method", help="a method of sslbook.methods, or one of " + ", ".join(YARDSTICKS))
     parser.add_argument("--budget", choices=BUDGETS, default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if options.encoder not in (*YARDSTICKS, *methods.__all__):
-        parser.error(f"there is no {options.encoder!r}; there are {', '.join((*YARDSTICKS, *methods.__all__))}")
-    log = run(options.encoder, options.budget, options.seed)
-    path = f"results/{options.budget}/{options.encoder.lower().replace(' ', '-')}-{options.seed}.json"
+    if options.method not in known:
+        parser.error(f"there is no {options.method!r}; there are {', '.join(known)}")
+    log = run(options.method, options.budget, options.seed)
+    path = f"results/{options.budget}/{options.method.lower().replace(' ', '-')}-{options.seed}.json"
     answers = ", ".join(f"{question} {answer:.3f}" for question, answer in log["report"].items())
     print(f"{answers}; {log['minutes']:.1f} minutes; {results.write(path, **log)}")
 

@@ -29,11 +29,11 @@ def ask(name, encoder):
 
 
 start = time.perf_counter()
-rows = [ask("nothing (random)", BUDGETS["cpu"].encoder(SEED))]
+rows = [ask("nothing (random)", BUDGETS["cpu"].encoder(seed=SEED))]
 for name, plan in PLANS.items():
     recipe = plan.recipe("SimCLR")
     torch.manual_seed(SEED)
-    method = SimCLR(plan.encoder(SEED), **recipe.method)
+    method = SimCLR(plan.encoder(seed=SEED), **recipe.method)
     pretrain(method, SETS[name][0], seed=SEED, **recipe.train)
     rows.append(ask(name, method.encoder))
 minutes, again = (time.perf_counter() - start) / 60, "python experiments/transfer.py"

@@ -8,85 +8,111 @@ or by the environment variable SSLBOOK_BUDGET. `cifar10-cpu` shows real photos t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from sslbook import data, encoders, recipes, views
-from sslbook.data import ImageSet
-from sslbook.recipes import Recipe
-from sslbook.views import Views
-from sslbook.vit import ViT, vit_micro, vit_tiny
+from sslbook import sets
+from sslbook.encoders import make_encoder
+from sslbook.images import ImageSet
+from sslbook.methods import METHODS, Recipe
+from sslbook.views import Views, cifar_views, shapes_views
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """What a notebook may spend."""
 
     name: str
+    recipes: str  # under which name the methods register their recipes for it
     image_set: str
-    train: int | None  # how many images, None = all
-    test: int | None
+    size: int  # side of its images in pixels
+    train: int | None = None  # how many images, None = all
+    test: int | None = None
     epochs: int
     supervised_epochs: int
     batch_size: int
-    make_encoder: Callable[[], nn.Module]
-    make_vit: Callable[[], ViT]
+    encoders: Mapping[str, str]  # by what a method asks for, "convnet" or "vit": a name of `encoders.ENCODERS`
     views: Views  # for methods that take two views of equal strength
     device: str
-    recipes: Mapping[str, Recipe]  # by the method's name
 
     def load(self) -> tuple[ImageSet, ImageSet]:
         """(train, test) on the budget's device."""
-        return data.load(self.image_set, train=self.train, test=self.test, device=self.device)
+        return sets.load(self.image_set, train=self.train, test=self.test, device=self.device)
 
-    def encoder(self, seed: int = 0) -> nn.Module:
-        """An untrained encoder on the budget's device; the same seed gives the same weights."""
-        return self._untrained(self.make_encoder, seed)
-
-    def vit(self, seed: int = 0) -> ViT:
-        """The same for methods that hide patches: a ViT."""
-        return self._untrained(self.make_vit, seed)
-
-    def encoder_for(self, method: str, seed: int = 0) -> nn.Module:
-        """The one of these two that the method's recipe wants."""
-        return self.vit(seed) if self.recipe(method).vit else self.encoder(seed)
-
-    def _untrained(self, make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    def encoder(self, kind: str = "convnet", seed: int = 0) -> nn.Module:
+        """An untrained encoder on the budget's device, a key of `encoders`; the same seed gives the same weights."""
+        if kind not in self.encoders:
+            raise ValueError(
+                f"the {self.name} budget has encoders of the kinds {', '.join(self.encoders)}; got {kind!r}"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return make().to(self.device)
+            return make_encoder(self.encoders[kind], self.size).to(self.device)
+
+    def encoder_for(self, method: str, seed: int = 0) -> nn.Module:
+        """The encoder that a method asks for."""
+        self.recipe(method)
+        return self.encoder(METHODS[method].encoder, seed)
 
     def recipe(self, method: str) -> Recipe:
         """How to train a method of this name: its arguments, and all of `pretrain`'s."""
-        if method not in self.recipes:
-            raise ValueError(f"the {self.name} budget has recipes for {', '.join(self.recipes)}; got {method!r}")
-        recipe = self.recipes[method]
-        epochs = max(1, round(recipe.share * self.epochs))
+        known = [name for name, entry in METHODS.items() if self.recipes in entry.recipes]
+        if method not in known:
+            raise ValueError(f"the {self.name} budget has recipes for {', '.join(known)}; got {method!r}")
+        recipe = METHODS[method].recipes[self.recipes]
+        epochs = max(1, round(recipe.length * self.epochs))
         train = dict(epochs=epochs, batch_size=self.batch_size, views=self.views) | recipe.train
         return replace(recipe, train=train)
 
 
+SMALL = {"convnet": "convnet", "vit": "vit_micro"}
 SMOKE = Budget(
-    "smoke", "shapes", 512, 256, 2, 2, 128, encoders.ConvNet, vit_micro,
+    name="smoke",
+    recipes="cpu",
+    image_set="shapes",
+    size=32,
+    train=512,
+    test=256,
+    epochs=2,
+    supervised_epochs=2,
+    batch_size=128,
+    encoders=SMALL,
     # 24 px are .56 of the work of 32, and show a thing in a crop about as large as the test's 32 px show it whole
     # (Touvron et al., 2019)
-    views.shapes(24), "cpu", recipes.SHAPES,
-)  # fmt: skip
+    views=shapes_views(24),
+    device="cpu",
+)
+CIFAR10_CPU = Budget(
+    name="cifar10-cpu",
+    recipes="cifar10-cpu",
+    image_set="cifar10",
+    size=32,
+    epochs=10,
+    supervised_epochs=8,
+    batch_size=256,
+    encoders=SMALL,
+    views=cifar_views(),
+    device="cpu",
+)
+GPU = replace(
+    CIFAR10_CPU,
+    name="gpu",
+    recipes="gpu",
+    epochs=20,
+    supervised_epochs=10,
+    batch_size=512,
+    encoders={"convnet": "resnet18", "vit": "vit_tiny"},
+    device="cuda",
+)
 BUDGETS = {
     "smoke": SMOKE,
     "cpu": replace(SMOKE, name="cpu", train=4096, test=1024, epochs=40, supervised_epochs=12),
-    "cifar10-cpu": Budget(
-        "cifar10-cpu", "cifar10", None, None, 10, 8, 256, encoders.ConvNet, vit_micro,
-        views.cifar(), "cpu", recipes.CIFAR10_CPU,
-    ),
-    "gpu": Budget(
-        "gpu", "cifar10", None, None, 20, 10, 512, encoders.resnet18, vit_tiny,
-        views.cifar(), "cuda", recipes.CIFAR10,
-    ),
-}  # fmt: skip
+    "cifar10-cpu": CIFAR10_CPU,
+    "gpu": GPU,
+}
 
 
 def current() -> Budget:

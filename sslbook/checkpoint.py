@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
+
+from sslbook.files import atomic
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint can't be read or belongs to another run; the message says which file and what to do."""
-
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """A binary file to write, which becomes `path` when it is whole; until then an old `path` stays as it is."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def save(path: str | os.PathLike, state: dict[str, Any]) -> None:

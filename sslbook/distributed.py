@@ -26,7 +26,7 @@ def rank() -> int:
 
 
 @contextlib.contextmanager
-def join(device: str | torch.device) -> Iterator[torch.device]:
+def process_group(device: str | torch.device) -> Iterator[torch.device]:
     """Inside `torchrun`, join its other processes for a while: NCCL on GPUs, one each, and gloo on CPUs.
 
     Gives the device of this process: "cuda" becomes the GPU of its local rank. Without torchrun nothing happens.
@@ -60,7 +60,7 @@ def first_process_first() -> Iterator[None]:
         yield
 
 
-def share(x: Tensor, dim: int = 0) -> Tensor:
+def shard(x: Tensor, dim: int = 0) -> Tensor:
     """This process's rows of what belongs to the joined batch, in order of rank: (N, ...) to (N / processes, ...)."""
     parts = world_size()
     if x.shape[dim] % parts:
@@ -71,10 +71,10 @@ def share(x: Tensor, dim: int = 0) -> Tensor:
 def rand(shape: Sequence[int]) -> Tensor:
     """Uniform numbers (n, ...) for this process's rows, out of those for the joined batch: from the CPU's global RNG,
     which stands alike in all processes."""
-    return share(torch.rand(shape[0] * world_size(), *shape[1:]))
+    return shard(torch.rand(shape[0] * world_size(), *shape[1:]))
 
 
-def gather(x: Tensor) -> Tensor:
+def all_gather(x: Tensor) -> Tensor:
     """The rows of all processes, in order of rank: (n, ...) to (processes * n, ...); every process has as many.
 
     The gradient comes back to each process for its own rows, summed over all that used them. If every process computes
@@ -94,10 +94,10 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        return share(_summed(gradient))
+        return shard(_summed(gradient))
 
 
-def average(x: Tensor) -> Tensor:
+def all_reduce_mean(x: Tensor) -> Tensor:
     """The mean over processes, with its gradient."""
     return _Sum.apply(x) / world_size() if world_size() > 1 else x
 
@@ -118,56 +118,16 @@ def _summed(x: Tensor) -> Tensor:
     return x
 
 
-class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm with the mean and variance of the joined batch, on CPUs, where `nn.SyncBatchNorm` wants GPUs."""
-
-    def _check_input_dim(self, x: Tensor) -> None:
-        pass
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or world_size() == 1:
-            return super().forward(x)
-        axes, shape = [0, *range(2, x.ndim)], [1, -1] + [1] * (x.ndim - 2)
-        mean = average(x.mean(axes))
-        centred = x - mean.view(shape)
-        variance = average(centred.square().mean(axes))
-        with torch.no_grad():
-            n = x.numel() // x.shape[1] * world_size()
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
-            self.num_batches_tracked.add_(1)
-        y = centred * (variance + self.eps).rsqrt().view(shape)
-        return y * self.weight.view(shape) + self.bias.view(shape) if self.affine else y
-
-
-def sync_batch_norm(module: nn.Module) -> None:
-    """Replace, in place, the batch norms inside a module, if there are several processes; the parameters stay.
-
-    Subclasses are left alone: who splits batch norm, as MoCo does, wants it not to see the whole batch.
-    """
-    if world_size() == 1:
-        return
-    for parent in list(module.modules()):
-        for name, norm in list(parent.named_children()):
-            if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d):
-                Synced = nn.SyncBatchNorm if norm.running_mean.is_cuda else CPUSyncBatchNorm
-                synced = Synced(norm.num_features, norm.eps, norm.momentum, norm.affine)
-                synced.weight, synced.bias = norm.weight, norm.bias
-                synced.running_mean, synced.running_var = norm.running_mean, norm.running_var
-                synced.num_batches_tracked = norm.num_batches_tracked
-                setattr(parent, name, synced.train(norm.training))
-
-
-def start_alike(module: nn.Module) -> None:
+def broadcast_state(module: nn.Module) -> None:
     """Give every process the weights and buffers of process 0."""
     if world_size() > 1:
         for x in module.state_dict().values():
             dist.broadcast(x, 0)
 
 
-def average_buffers(module: nn.Module) -> None:
+def all_reduce_buffers(module: nn.Module) -> None:
     """Give every process the mean of all processes' buffers: running statistics of what each has seen on its own."""
     if world_size() > 1:
         for buffer in module.buffers():
             if buffer.is_floating_point():
-                buffer.copy_(average(buffer))
+                buffer.copy_(all_reduce_mean(buffer))

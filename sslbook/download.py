@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sslbook.progress import progress_bar
+from sslbook.bar import progress_bar
 
 TIMEOUT = 20.0  # seconds without a byte
 SLOW = 200e3  # bytes a second; cs.toronto.edu gives 60e3, any other mirror below more than 1e6
@@ -51,8 +51,8 @@ class Archive:
     md5: str
     urls: tuple[str, ...]
 
-    def fetch(self, folder: str | os.PathLike, *, progress: bool = True) -> Path:
-        return fetch(self.urls, Path(folder) / self.name, self.md5, progress=progress)
+    def fetch(self, folder: str | os.PathLike, *, show_progress: bool = True) -> Path:
+        return fetch(self.urls, Path(folder) / self.name, self.md5, show_progress=show_progress)
 
 
 # The md5s are those that torchvision checks. Evidence for the mirrors, as of November 2026:
@@ -111,7 +111,7 @@ def fetch(
     path: str | os.PathLike,
     md5: str,
     *,
-    progress: bool = True,
+    show_progress: bool = True,
     timeout: float = TIMEOUT,
     slow: float = SLOW,
     patience: float = PATIENCE,
@@ -143,7 +143,7 @@ def fetch(
             tries[url] += 1
             before = _size(part)
             try:
-                _download(url, part, timeout, slow if first_time and others else 0, patience, progress)
+                _download(url, part, timeout, slow if first_time and others else 0, patience, show_progress)
             except _TooSlow as error:
                 reasons[url] = str(error)
                 slow_ones = sorted([*slow_ones, (error.speed, url)])
@@ -161,12 +161,12 @@ def fetch(
                 part.unlink(missing_ok=True)
                 if before and tries[url] < TRIES:
                     fresh.appendleft(url)  # the fault may lie in what was there before: this mirror again, from byte 0
-            if progress and (fresh or slow_ones):
+            if show_progress and (fresh or slow_ones):
                 tqdm.write(f"{_host(url)}: {reasons[url]}; going on with the next mirror")
     raise DownloadError(_all_failed(path, part, md5, reasons))
 
 
-def _download(url: str, part: Path, timeout: float, slow: float, patience: float, progress: bool) -> None:
+def _download(url: str, part: Path, timeout: float, slow: float, patience: float, show_progress: bool) -> None:
     """Append to `part` what it lacks of `url`, all of it if the server can't resume."""
     offset = _size(part)
     # identity: a server must not compress on the way, the md5 is that of the file
@@ -197,7 +197,7 @@ def _download(url: str, part: Path, timeout: float, slow: float, patience: float
                 file = stack.enter_context(open(part, "ab" if offset else "wb", buffering=0))
             label = f"{part.stem} from {_host(url)}"
             options = {"total": total, "initial": offset, "unit": "B", "unit_scale": True, "desc": label, "ncols": None}
-            bar = stack.enter_context(progress_bar(show=progress, **options))
+            bar = stack.enter_context(progress_bar(show=show_progress, **options))
             size = mark = offset
             since = time.monotonic()
             while chunk := response.read1(CHUNK):  # read1: what is there, so that a slow mirror shows

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
-def follower(online: nn.Module) -> nn.Module:
+def ema_copy(online: nn.Module) -> nn.Module:
     """A deep copy that no gradient trains: only `update_ema` moves it."""
     return copy.deepcopy(online).requires_grad_(False)
 
@@ -22,7 +22,7 @@ def update_ema(target: nn.Module, online: nn.Module, tau: float, *, copy_buffers
     target that never runs in train mode.
 
     Args:
-        target: moved in place; the same architecture as `online`, for instance `follower(online)`.
+        target: moved in place; the same architecture as `online`, for instance `ema_copy(online)`.
         online: left as it is.
         tau: momentum in [0, 1]. 1 leaves the target exactly where it is, 0 copies.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import resnet
 
-from sslbook.distributed import world_size
+from sslbook.vit import vit_base, vit_micro, vit_tiny
 
 
 class ConvNet(nn.Sequential):
@@ -67,47 +66,18 @@ def features_dim(encoder: nn.Module, size: int = 32) -> int:
         encoder.train(training)
 
 
-class SplitBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm as on `splits` devices: each part of the batch is normalised by its own mean and variance.
-
-    It is the one-device form of MoCo's batch norm on many GPUs (He et al., 2020, section 3.3), to be used with keys in
-    shuffled order. The running statistics move to the mean of the parts' ones; in eval mode it is plain batch norm.
-    A part has at least two images: a small batch has fewer parts. Several processes divide the parts among them. The
-    state dict is that of `nn.BatchNorm2d`.
-    """
-
-    def __init__(self, num_features: int, splits: int, **options):
-        super().__init__(num_features, **options)
-        if splits < 1:
-            raise ValueError(f"splits must be at least 1, got {splits}")
-        self.splits = splits
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        self.num_batches_tracked.add_(1)
-        parts = x.tensor_split(max(1, min(self.splits // world_size(), len(x) // 2)))
-        means, variances = self.running_mean.repeat(len(parts), 1), self.running_var.repeat(len(parts), 1)
-        outputs = [  # each part moves its own row of the statistics
-            F.batch_norm(part, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
-            for part, mean, variance in zip(parts, means, variances)
-        ]
-        self.running_mean.copy_(means.mean(dim=0))
-        self.running_var.copy_(variances.mean(dim=0))
-        return torch.cat(outputs)
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, splits={self.splits}"
+ENCODERS = {
+    "convnet": lambda size: ConvNet(),
+    "resnet18": lambda size: resnet18(small_images=size <= 64),
+    "resnet50": lambda size: resnet50(small_images=size <= 64),
+    "vit_micro": lambda size: vit_micro(size, size // 8),
+    "vit_tiny": lambda size: vit_tiny(size, size // 8),
+    "vit_base": lambda size: vit_base(size, 16),
+}
 
 
-def split_batch_norm(module: nn.Module, splits: int) -> nn.Module:
-    """Replace, in place, every `nn.BatchNorm2d` inside a module by a `SplitBatchNorm2d` with the same weights."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            options = dict(eps=child.eps, momentum=child.momentum, affine=child.affine)
-            split = SplitBatchNorm2d(child.num_features, splits, **options).to(child.running_mean)
-            split.load_state_dict(child.state_dict())
-            setattr(module, name, split.train(child.training))
-        else:
-            split_batch_norm(child, splits)
-    return module
+def make_encoder(name: str, size: int = 32) -> nn.Module:
+    """An untrained encoder by its name in `ENCODERS` for images of `size` px: their stems and patches differ."""
+    if name not in ENCODERS:
+        raise ValueError(f"there is no encoder {name!r}; there are {', '.join(ENCODERS)}")
+    return ENCODERS[name](size)

@@ -6,18 +6,13 @@ encoded once; `embed` makes them.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbook.data import ImageSet
-from sslbook.encoders import features_dim
-from sslbook.optim import can_fuse
-from sslbook.progress import progress_bar
-from sslbook.views import Augmentation
+from sslbook.images import ImageSet
 
 
 @torch.no_grad()
@@ -142,74 +137,6 @@ def report(features: nn.Module | Callable[[ImageSet], Tensor], train: ImageSet, 
         hue, test_hue = ((8 * s.factors["hue"]).long().to(x.device) for s in (train, test))
         row["linear, hue"] = linear_evaluation(x, hue, y, test_hue)
     return row
-
-
-def supervised(
-    encoder: nn.Module,
-    train: ImageSet,
-    *,
-    epochs: int,
-    view: Augmentation,
-    lr: float = 3e-3,
-    weight_decay: float = 1e-2,
-    batch_size: int = 256,
-    seed: int = 0,
-    progress: bool = True,
-) -> nn.Linear:
-    """Train encoder and a linear classifier on labels, in place; the yardstick, or fine-tuning after pre-training.
-
-    Returns the classifier (a linear layer from features to classes). AdamW, one-cycle learning rate.
-    """
-    device = next(encoder.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        classifier = nn.Linear(features_dim(encoder), int(train.labels.max()) + 1).to(device)
-    parameters = [*encoder.parameters(), *classifier.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=can_fuse(device))
-    steps = epochs * (len(train) // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(1, steps))
-    encoder.train()
-    for _ in progress_bar(range(epochs), desc="supervised", show=progress):
-        for rows in torch.randperm(len(train), generator=generator).split(batch_size):
-            if len(rows) < batch_size:
-                continue
-            rows = rows.to(train.images.device)
-            x = view(train.images.index_select(0, rows), generator).to(device)
-            x = x.contiguous(memory_format=torch.channels_last)
-            loss = F.cross_entropy(classifier(encoder(x)), train.labels[rows].to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return classifier
-
-
-def fine_tune(
-    encoder: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
-    *,
-    epochs: int,
-    view: Augmentation,
-    share: float = 1.0,
-    **options,
-) -> float:
-    """Test accuracy in [0, 1] of a copy of the encoder after `supervised` training on some labels.
-
-    Args:
-        share: of each class's images, the first; the fewer, the more epochs, so that the number of steps stays.
-        options: of `supervised`. A learning rate below that of a training from scratch keeps what was learnt.
-    """
-    few = train[few_labels(train.labels, share)]
-    tuned = copy.deepcopy(encoder)
-    batch_size = min(options.pop("batch_size", 128), len(few))
-    classifier = supervised(
-        tuned, few, epochs=max(1, round(epochs / share)), view=view, batch_size=batch_size, **options
-    )
-    with torch.no_grad():
-        scores = classifier(embed(tuned, test))
-    return (scores.argmax(dim=1) == test.labels.to(scores.device)).float().mean().item()
 
 
 def alignment(x: Tensor, y: Tensor, alpha: float = 2) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sslbook.pretrain import History
+from sslbook.history import History
 from sslbook.views import ViewParameters
 
 STYLE = {
@@ -149,18 +149,6 @@ def lines(
         ax.minorticks_off()
         ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-        return Picture(figure, alt)
-
-
-def heatmap(matrix: Tensor, *, label: str, alt: str, cmap: str = "viridis", lines: Sequence[float] = ()) -> Picture:
-    """A matrix (rows, columns) with its colour bar; `lines` are drawn at these positions on both axes."""
-    with matplotlib.rc_context(STYLE):
-        figure, ax = plt.subplots(figsize=(4.6, 3.8))
-        drawn = ax.imshow(matrix.cpu().float().numpy(), cmap=cmap)
-        for at in lines:
-            ax.axhline(at - 0.5, color="white", linewidth=1)
-            ax.axvline(at - 0.5, color="white", linewidth=1)
-        figure.colorbar(drawn, label=label)
         return Picture(figure, alt)
 
 

@@ -85,3 +85,14 @@ def byol_loss(p: Tensor, z: Tensor) -> Tensor:
     are those of `negative_cosine`; the scalar lies in [0, 4].
     """
     return 2 + 2 * negative_cosine(p, z)
+
+
+@full_precision
+def masked_error(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error over the hidden patches only (MAE: He et al., 2022, section 3).
+
+    Args:
+        pred, target: (n, L, D) floats.
+        mask: (n, L) bool, True = hidden.
+    """
+    return ((pred - target).square().mean(dim=2) * mask).sum() / mask.sum()

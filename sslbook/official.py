@@ -127,7 +127,7 @@ def load_official(
     size: int | None = None,
     heads: int | None = None,
     root: str | os.PathLike | None = None,
-    progress: bool = True,
+    show_progress: bool = True,
 ) -> nn.Module:
     """The encoder of a paper, by its name in `OFFICIAL` or from a file: images (n, 3, H, W) in [0, 1] to features.
 
@@ -148,7 +148,7 @@ def load_official(
         download.DownloadError: it can't be downloaded.
         ValueError: an unknown name, or a `size` or `heads` that does not fit.
     """
-    path, official = _find(name_or_path, root, progress)
+    path, official = _find(name_or_path, root, show_progress)
     weights, rest = _read(path)
     kind, encoder = _encoder(path, official, weights, rest, heads)
     _fill(encoder, weights, path, kind)
@@ -168,14 +168,14 @@ def load_official_mae(
     heads: int | None = None,
     decoder_heads: int = 16,
     root: str | os.PathLike | None = None,
-    progress: bool = True,
+    show_progress: bool = True,
 ) -> MAE:
     """An MAE with its decoder, to reconstruct images or to go on training: "mae-vit-base-visualize", or a file.
 
     `norm_pix_loss` says whether the decoder predicts normalised pixels. The authors' file names tell ("_full": yes,
     "visualize": no); for another name it has to be given. All else is as for `load_official`.
     """
-    path, official = _find(name_or_path, root, progress)
+    path, official = _find(name_or_path, root, show_progress)
     weights, rest = _read(path)
     decoder = {name: x for name, x in rest.items() if name.startswith(("mask_token", "decoder_"))}
     if "mask_token" not in decoder or not decoder["mask_token"].ndim:
@@ -226,13 +226,13 @@ def _resize(encoder: ViT, size: int) -> None:
 
 
 def _find(
-    name_or_path: str | os.PathLike, root: str | os.PathLike | None, progress: bool
+    name_or_path: str | os.PathLike, root: str | os.PathLike | None, show_progress: bool
 ) -> tuple[Path, Official | None]:
     official = OFFICIAL.get(str(name_or_path))
     if official:
         # by our name: two of the authors' are called resnet50.pth
         path = download.cache(root) / "official" / f"{name_or_path}.pth"
-        download.fetch(official.urls, path, official.md5, progress=progress)
+        download.fetch(official.urls, path, official.md5, show_progress=show_progress)
         return path, official
     path = Path(name_or_path).expanduser()
     if not path.exists():

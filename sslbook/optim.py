@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TypedDict
 
 import torch
 from torch import nn
@@ -57,12 +58,42 @@ class LARS(Optimizer):
             torch._foreach_sub_(params, buffers, alpha=1.0 if self.lr_in_momentum else group["lr"])
 
 
+class SGD(torch.optim.SGD):
+    """PyTorch's, with every momentum buffer there from the start.
+
+    Its fused kernel wants a buffer of all parameters or of none, and stops with a TypeError where a layer that was
+    frozen at first gets its first gradient later than the others. A buffer of zeros gives the same step.
+    """
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            if group["momentum"]:
+                for p in group["params"]:
+                    if p.grad is not None and self.state[p].get("momentum_buffer") is None:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        return super().step(closure)
+
+
 def can_fuse(device: torch.device) -> bool | None:
     """What PyTorch's optimisers take as `fused`: one kernel for all weights where there is one, else their default."""
     return device.type in ("cpu", "cuda") or None
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
+class ParameterGroup(TypedDict, total=False):
+    """What a group of parameters may say to the optimiser and to the loop."""
+
+    params: list[nn.Parameter]
+    weight_decay: float
+    weight_decay_end: float  # to which weight decay rises or falls over the training, as half a cosine
+    betas: tuple[float, float]  # of AdamW
+    adapt: bool  # whether LARS scales the step by the layer
+    constant_lr: bool  # the learning rate does not follow the schedule
+    lr_scale: float  # times the learning rate of the others
+    turn: str  # whose optimiser holds it, one of `Method.turns`
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[ParameterGroup]:
     """The trainable parameters in two groups: biases and norms (one axis) get neither weight decay nor adaptation."""
     trainable = [p for p in module.parameters() if p.requires_grad]
     return [

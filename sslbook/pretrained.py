@@ -17,18 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from sslbook import encoders, methods, vit
-from sslbook.checkpoint import CheckpointError, atomic
+from sslbook import methods, vit
+from sslbook.checkpoint import CheckpointError
+from sslbook.encoders import make_encoder
+from sslbook.files import atomic
 
 FOLDER = Path(__file__).parent / "weights"
-ENCODERS = {
-    "convnet": lambda size: encoders.ConvNet(),
-    "resnet18": lambda size: encoders.resnet18(small_images=size <= 64),
-    "resnet50": lambda size: encoders.resnet50(small_images=size <= 64),
-    "vit_micro": lambda size: vit.vit_micro(size, size // 8),
-    "vit_tiny": lambda size: vit.vit_tiny(size, size // 8),
-    "vit_base": lambda size: vit.vit_base(size, 16),
-}
 
 
 def names() -> list[str]:
@@ -62,17 +56,10 @@ def save(path: str | os.PathLike, method: methods.Method, encoder: str, argument
 
 
 def _build(method: str, encoder: str, arguments: dict) -> methods.Method:
-    if method not in methods.__all__ or not encoder.startswith("vit_"):
+    if method not in methods.METHODS or not encoder.startswith("vit_"):
         raise ValueError(f"no method {method!r} with an encoder {encoder!r}")
     with torch.random.fork_rng(devices=[]):
-        return getattr(methods, method)(getattr(vit, encoder)(), **arguments)
-
-
-def make_encoder(name: str, size: int = 32) -> nn.Module:
-    """An untrained encoder by its name in `ENCODERS` for images of `size` px: their stems and patches differ."""
-    if name not in ENCODERS:
-        raise ValueError(f"there is no encoder {name!r}; there are {', '.join(ENCODERS)}")
-    return ENCODERS[name](size)
+        return methods.METHODS[method].method(getattr(vit, encoder)(), **arguments)
 
 
 def save_encoder(path: str | os.PathLike, encoder: nn.Module, name: str, size: int) -> None:

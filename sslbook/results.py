@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from sslbook.checkpoint import atomic
+from sslbook.files import atomic
 
 
 def machine() -> dict[str, Any]:
@@ -35,6 +34,10 @@ def peak_memory() -> int:
     """The most memory this process has held, in MiB: the GPU's where there is one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() >> 20
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20
 
@@ -77,9 +80,9 @@ def describe(log: Mapping[str, Any]) -> str:
     config, machine = log["config"], log["machine"]
     where = machine["gpu"] or f"a CPU ({machine['threads']} thread{'s' * (machine['threads'] > 1)})"
     settings = f", {config['epochs']} epochs" if "epochs" in config else ""
-    again = f'python experiments/train.py "{log["encoder"]}" --budget {log["budget"]} --seed {log["seed"]}'
+    again = f'python experiments/train.py "{log["method"]}" --budget {log["budget"]} --seed {log["seed"]}'
     took = f"{log['minutes']:.1f} minutes on {where}, {log['peak_memory_mib']:,} MiB, {log['date'][:10]}"
-    return f"{log['encoder']}, seed {log['seed']}{settings}: {took}; {again}"
+    return f"{log['method']}, seed {log['seed']}{settings}: {took}; {again}"
 
 
 def rows(budget: str, encoders: Sequence[str]) -> list[dict[str, Any]]:

@@ -56,20 +56,20 @@ def _bowtie(x: Tensor, y: Tensor) -> Tensor:
 DISTANCES = dict(
     disc=_disc, ring=_ring, triangle=_triangle, plus=_plus, star=_star, moon=_moon, heart=_heart, bowtie=_bowtie
 )
-SHAPES = tuple(DISTANCES)
+CLASSES = tuple(DISTANCES)
 
 
 def draw(n: int, seed: int = 0) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Draw n pictures; the same n and seed give the same pictures.
 
     Returns:
-        images (n, 3, 32, 32) uint8; labels (n,) int64, indices into `SHAPES`; and the factors, each (n,) float32:
+        images (n, 3, 32, 32) uint8; labels (n,) int64, indices into `CLASSES`; and the factors, each (n,) float32:
         hue in [0, 1), scale, turn in radians, x and y of the centre in [-1, 1], background brightness in [0, 1].
     """
     if n < 1:
         raise ValueError(f"n is how many pictures to draw, at least 1, got {n}")
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(len(SHAPES), (n,), generator=generator)
+    labels = torch.randint(len(CLASSES), (n,), generator=generator)
     u = torch.rand(10, n, generator=generator)
     factors = dict(
         hue=u[0],

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslbook import data, evaluate, results
-from sslbook.data import ImageSet
+from sslbook import evaluate, results, sets
+from sslbook.images import ImageSet
 from sslbook.methods import SimCLR
 from sslbook.pretrain import pretrain
 
@@ -72,7 +72,7 @@ def race(
     name = re.sub(r"\W+", "-", team.lower()).strip("-")
     if not name:
         raise ValueError(f"team is a name with letters or digits, got {team!r}")
-    train, test = data.load(TRACKS[track].image_set, device=device)
+    train, test = sets.load(TRACKS[track].image_set, device=device)
     unlabelled = ImageSet(train.images, torch.full_like(train.labels, -1), [], name=train.name)
     start = time.perf_counter()
     encoder = entry(unlabelled)

@@ -1,4 +1,4 @@
-"""Random views of a whole batch of images: numbers first, pixels second.
+"""Random views of a whole batch of images: draws first, pixels second.
 
 A view is 36 uniform numbers. `Augmentation.parameters` turns them into what happens to each image (crop box,
 flip, colour factors, blur, ...), and `apply` renders all images at once, every image with its own draw, on the
@@ -11,8 +11,8 @@ The arithmetic is torchvision's, op for op (`resized_crop` with antialiasing, `a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -270,66 +270,103 @@ def _blur_matrix(sigma: Tensor, kernel_size: int, length: int) -> Tensor:
     return matrix.scatter_add_(2, index, weights)
 
 
-Views = Sequence[Augmentation]  # one augmentation for each view that a method asks for
+class Views(tuple[Augmentation, ...]):
+    """Random views of images: one `Augmentation` for each view that a method asks for.
 
-
-def draw(views: Views, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """The uniform numbers (views, n, DRAWS) that decide one view of each of n images from each augmentation."""
-    return torch.rand(len(views), n, DRAWS, generator=generator)
-
-
-def render(views: Views, images: Tensor, numbers: Tensor | torch.Generator | None = None) -> list[Tensor]:
-    """One view of every image (n, 3, H, W) from each augmentation, like ones in a single batch.
-
-    `numbers` are those of `draw`, or the generator to draw them from.
+    What `pretrain` wants of views are these three methods; those of a text are another class that has them too.
     """
-    if not isinstance(numbers, Tensor):
-        numbers = draw(views, len(images), numbers)
-    height, width = images.shape[2:]
-    if any(view != views[0] for view in views):
-        return [view.apply(images, view.parameters(u, height, width)) for view, u in zip(views, numbers)]
-    parameters = views[0].parameters(numbers.flatten(0, 1), height, width)
-    return list(views[0].apply(images.repeat(len(views), 1, 1, 1), parameters).chunk(len(views)))
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """The uniform numbers (views, n, DRAWS) that decide one view of each of n images from each augmentation."""
+        return torch.rand(len(self), n, DRAWS, generator=generator)
+
+    def render(self, images: Tensor, draws: Tensor | torch.Generator | None = None) -> list[Tensor]:
+        """One view of every image (n, 3, H, W) from each augmentation: floats (n, 3, size, size) in [0, 1].
+
+        Equal augmentations are rendered in one batch, whatever their number and size. `draws` are those of `draw`, or
+        the generator to draw them from.
+        """
+        if not isinstance(draws, Tensor):
+            draws = self.draw(len(images), draws)
+        height, width = images.shape[2:]
+        rendered: dict[int, Tensor] = {}
+        for augmentation in dict.fromkeys(self):
+            places = [i for i, other in enumerate(self) if other == augmentation]
+            parameters = augmentation.parameters(draws[places].flatten(0, 1), height, width)
+            copies = images.repeat(len(places), 1, 1, 1)
+            made = augmentation.apply(copies, parameters).chunk(len(places))
+            rendered.update(zip(places, made))
+        return [rendered[i] for i in range(len(self))]
+
+    def settings(self) -> list[dict[str, Any]]:
+        """What a log says of them: plain numbers."""
+        return [asdict(augmentation) for augmentation in self]
 
 
-def simclr(size: int, strength: float = 1.0) -> Views:
-    """SimCLR's two views (Chen et al., 2020, appendix A); for 32 px use `cifar`."""
+def simclr_views(size: int, strength: float = 1.0) -> Views:
+    """SimCLR's two views (Chen et al., 2020, appendix A); for 32 px use `cifar_views`."""
     view = Augmentation(
-        size, scale=(0.08, 1), flip=0.5, jitter=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2,
-        grey=0.2, blur=0.5,
-    )  # fmt: skip
-    return [view.with_strength(strength)] * 2
+        size,
+        scale=(0.08, 1),
+        flip=0.5,
+        jitter=0.8,
+        brightness=0.8,
+        contrast=0.8,
+        saturation=0.8,
+        hue=0.2,
+        grey=0.2,
+        blur=0.5,
+    )
+    return Views([view.with_strength(strength)] * 2)
 
 
-SimCLRAugmentation = simclr
-
-
-def moco_v2(size: int) -> Views:
+def moco_v2_views(size: int) -> Views:
     """MoCo v2's two views, also SimSiam's (Chen et al., 2020, "Improved Baselines", section 3)."""
     view = Augmentation(
-        size, scale=(0.2, 1), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1,
-        grey=0.2, blur=0.5,
-    )  # fmt: skip
-    return [view] * 2
+        size,
+        scale=(0.2, 1),
+        flip=0.5,
+        jitter=0.8,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue=0.1,
+        grey=0.2,
+        blur=0.5,
+    )
+    return Views([view] * 2)
 
 
-def byol(size: int) -> Views:
+def byol_views(size: int) -> Views:
     """BYOL's two unlike views: one always blurred, one sometimes solarised (Grill et al., 2020, appendix B)."""
     view = Augmentation(
-        size, scale=(0.08, 1), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1,
-        grey=0.2, blur=1.0,
-    )  # fmt: skip
-    return [view, replace(view, blur=0.1, solarize=0.2)]
+        size,
+        scale=(0.08, 1),
+        flip=0.5,
+        jitter=0.8,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.2,
+        hue=0.1,
+        grey=0.2,
+        blur=1.0,
+    )
+    return Views([view, replace(view, blur=0.1, solarize=0.2)])
 
 
-def cifar(size: int = 32, strength: float = 0.5) -> Views:
+def cifar_views(size: int = 32, strength: float = 0.5) -> Views:
     """SimCLR's views for small images: strength 0.5 and no blur (Chen et al., 2020, appendix B.9)."""
-    return [replace(view, blur=0.0) for view in simclr(size, strength)]
+    return Views(replace(view, blur=0.0) for view in simclr_views(size, strength))
 
 
-def shapes(size: int = 32) -> Views:
+def shapes_views(size: int = 32) -> Views:
     """For the embedded shapes: a full turn of hue, as hue tells two shapes apart as surely as a name tag would."""
     view = Augmentation(
         size, scale=(0.25, 1), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.5, grey=0.2
-    )  # fmt: skip
-    return [view] * 2
+    )
+    return Views([view] * 2)
+
+
+def crop_views(size: int = 32, smallest: float = 0.2) -> Views:
+    """One view, cropped and flipped: MAE's only augmentation (He et al., 2022, table 1e)."""
+    return Views([Augmentation(size, scale=(smallest, 1), flip=0.5)])

@@ -1,10 +1,13 @@
-"""One file for each paper."""
+"""One file for each paper. All modules of this folder are imported, which registers the methods."""
 
-from sslbook.methods.base import Method
-from sslbook.methods.byol import BYOL
-from sslbook.methods.mae import MAE
-from sslbook.methods.moco import MoCo
-from sslbook.methods.simclr import SimCLR
-from sslbook.methods.simsiam import SimSiam
+import importlib
+import pkgutil
 
-__all__ = ["BYOL", "MAE", "Method", "MoCo", "SimCLR", "SimSiam"]
+from sslbook.methods.base import Method, Now
+from sslbook.methods.registry import METHODS, Entry, Recipe
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+globals().update({name: entry.method for name, entry in METHODS.items()})
+
+__all__ = ["METHODS", "Entry", "Method", "Now", "Recipe", *METHODS]

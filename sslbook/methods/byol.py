@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sslbook import views
-from sslbook.ema import cosine_tau, follower, update_ema
+from sslbook.ema import cosine_tau, ema_copy, update_ema
 from sslbook.encoders import features_dim
 from sslbook.heads import mlp_head
 from sslbook.losses import byol_loss
 from sslbook.methods.base import Method
-from sslbook.optim import parameter_groups
+from sslbook.methods.registry import Recipe, register, sgd
+from sslbook.optim import ParameterGroup, parameter_groups
+from sslbook.views import byol_views
 
 
 class BYOL(Method):
@@ -34,7 +35,7 @@ class BYOL(Method):
         predictor_lr: the predictor's learning rate, as a multiple of the others'.
     """
 
-    views = staticmethod(views.byol)
+    views = staticmethod(byol_views)
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class BYOL(Method):
         super().__init__(encoder)
         self.projector = mlp_head([features_dim(encoder), hidden, dim])
         self.predictor = mlp_head([dim, hidden, dim]) if predictor else nn.Identity()
-        self.target = follower(self.online)
+        self.target = ema_copy(self.online)
         self.tau, self.schedule, self.predictor_lr = tau, schedule, predictor_lr
 
     @property
@@ -82,9 +83,37 @@ class BYOL(Method):
     def after_step(self, progress: float) -> None:
         self.update_target(cosine_tau(progress, self.tau) if self.schedule else self.tau)
 
-    def parameter_groups(self, weight_decay: float) -> list[dict]:
+    def parameter_groups(self, weight_decay: float) -> list[ParameterGroup]:
         """As always; the predictor's rate is `lr_scale` times the others'."""
         groups = parameter_groups(self.online, weight_decay)
         predictor = parameter_groups(self.predictor, weight_decay)
         groups += [dict(group, lr_scale=self.predictor_lr) for group in predictor]
         return [group for group in groups if group["params"]]
+
+
+register(
+    BYOL,
+    family="Self-distillation",
+    published="2020-06",
+    paper="grill2020byol",
+    encoder="convnet",
+    tiny=dict(dim=8, hidden=16),
+    recipes={
+        "cpu": Recipe(
+            # a predictor no faster than the rest costs most
+            dict(dim=128, hidden=512, tau=0.9, predictor_lr=10.0),
+            sgd(0.2),
+            source="experiments/byol_recipe.py; chosen on other pictures, data seed 100",
+        ),
+        "cifar10-cpu": Recipe(
+            dict(dim=128, hidden=512, tau=0.97, predictor_lr=10.0),
+            sgd(0.1),
+            source="tuned by hand in a few runs",
+        ),
+        "gpu": Recipe(
+            dict(dim=256, hidden=1024, tau=0.99, schedule=False),
+            sgd(0.24, warmup_epochs=0),
+            source="lightly's CIFAR-10 benchmark: rate 0.06 x batch / 128, constant tau",
+        ),
+    },
+)

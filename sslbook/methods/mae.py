@@ -6,16 +6,12 @@ import torch
 from torch import Tensor
 
 from sslbook.distributed import rand
-from sslbook.losses import full_precision
+from sslbook.losses import masked_error
 from sslbook.methods.base import Method
-from sslbook.views import Augmentation, Views
+from sslbook.methods.registry import Recipe, adamw, register
+from sslbook.optim import ParameterGroup
+from sslbook.views import crop_views
 from sslbook.vit import ViT, fixed_positions, layer_norm, linear, token, transformer
-
-
-@full_precision
-def masked_error(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error over the hidden patches only: (n, L, D), (n, L, D), bool (n, L)."""
-    return ((pred - target).square().mean(dim=2) * mask).sum() / mask.sum()
 
 
 class MAE(Method):
@@ -34,6 +30,8 @@ class MAE(Method):
             (table 1d). The official `_full` weights do; the `visualize` ones predict plain pixels.
         decoder_dim, decoder_depth, decoder_heads: the paper's 512 x 8 x 16 serves every encoder.
     """
+
+    views = staticmethod(crop_views)  # more does not help (table 1e)
 
     def __init__(
         self,
@@ -57,11 +55,6 @@ class MAE(Method):
         self.decoder_norm = layer_norm(decoder_dim)
         self.decoder_pred = linear(decoder_dim, 3 * encoder.patch**2)
 
-    @staticmethod
-    def views(size: int) -> Views:
-        """One view, cropped and flipped: more does not help (table 1e)."""
-        return [Augmentation(size, scale=(0.2, 1), flip=0.5)]
-
     def patchify(self, images: Tensor) -> Tensor:
         """(n, 3, H, W) to (n, L, 3 p^2): patches row by row; so are their pixels, colours last."""
         p = self.encoder.patch
@@ -75,24 +68,44 @@ class MAE(Method):
         return x.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
 
     def random_masking(self, tokens: Tensor, noise: Tensor | None = None):
-        """Of tokens (n, L, dim) keep those of lowest noise (n, L) (section 3, "Masking").
+        """Keep the patches of lowest noise in each image (section 3, "Masking").
 
-        Noise is drawn by default; booleans say which are hidden, as many in each image. Returns the
-        visible tokens (n, keep, dim) in order of noise, `mask` (n, L), True = hidden, and
-        `ids_restore` (n, L), the place of every patch in order of noise.
+        From tokens (n, L, dim) and noise (n, L), drawn by default, to what `masked` returns.
         """
-        noise = rand(tokens.shape[:2]) if noise is None else noise
-        keep = (~noise).sum(dim=-1).unique() if noise.dtype == torch.bool else [self.keep]
-        if noise.shape != tokens.shape[:2] or len(keep) != 1:
-            raise ValueError(f"noise must be (n, {tokens.shape[1]}); if bool, rows hide as many")
-        ids_shuffle = noise.to(tokens.device, torch.float32).argsort(dim=1, stable=True)
-        ids_restore = ids_shuffle.argsort(dim=1)
-        visible = tokens.take_along_dim(ids_shuffle[:, : keep[0], None], dim=1)
-        return visible, ids_restore >= keep[0], ids_restore
+        if noise is None:
+            noise = rand(tokens.shape[:2])
+        if noise.shape != tokens.shape[:2]:
+            raise ValueError(f"noise must be {tuple(tokens.shape[:2])}, got {tuple(noise.shape)}")
+        ids_shuffle = noise.to(tokens.device).argsort(dim=1, stable=True)
+        return self.masked(tokens, ids_shuffle, self.keep)
+
+    def masked(self, tokens: Tensor, ids_shuffle: Tensor, keep: int):
+        """Hide all but the first `keep` patches of an order (n, L).
+
+        Returns the visible tokens (n, keep, dim), `mask` (n, L), True = hidden, and `ids_restore`
+        (n, L), the place of each patch in the order.
+        """
+        ids_restore = ids_shuffle.argsort(dim=1)  # the way back
+        visible = tokens.take_along_dim(ids_shuffle[:, :keep, None], dim=1)  # (n, keep, dim)
+        mask = ids_restore >= keep  # (n, L)
+        return visible, mask, ids_restore
 
     def encode(self, images: Tensor, noise: Tensor | None = None):
         """Features of CLS and visible patches (n, 1 + keep, dim), with `mask` and `ids_restore`."""
         visible, mask, ids_restore = self.random_masking(self.encoder.tokens(images), noise)
+        return self.encoder.encode(visible), mask, ids_restore
+
+    def encode_visible(self, images: Tensor, hidden: Tensor):
+        """`encode` where bool (n, L) says which patches are hidden, as many in each image."""
+        tokens = self.encoder.tokens(images)
+        counts = hidden.sum(dim=1).unique()
+        if hidden.shape != tokens.shape[:2] or len(counts) != 1:
+            raise ValueError(
+                f"hidden must be bool (n, {tokens.shape[1]}) and hide as many patches in each image"
+            )
+        order = hidden.to(tokens.device, torch.uint8).argsort(dim=1, stable=True)
+        keep = hidden.shape[1] - int(counts)
+        visible, mask, ids_restore = self.masked(tokens, order, keep)
         return self.encoder.encode(visible), mask, ids_restore
 
     def decode(self, latent: Tensor, ids_restore: Tensor) -> Tensor:
@@ -130,7 +143,10 @@ class MAE(Method):
         `hidden` is drawn by default, or says which patches: any number, the same in each image.
         With `norm_pix_loss` a patch's mean and deviation, which nobody predicts, are the true ones.
         """
-        latent, hidden, ids_restore = self.encode(images, hidden)
+        if hidden is None:
+            latent, hidden, ids_restore = self.encode(images)
+        else:
+            latent, hidden, ids_restore = self.encode_visible(images, hidden)
         _, mean, std = self.target(images)
         pred = self.unpatchify(self.decode(latent, ids_restore) * std + mean)
         pred = self.encoder.unstandardise(pred).clamp(0, 1)
@@ -145,6 +161,38 @@ class MAE(Method):
         guesses = (self.patchify(guess) for guess in (pictures, flat))
         return tuple(masked_error(x, self.patchify(images), hidden).item() for x in guesses)
 
-    def parameter_groups(self, weight_decay: float) -> list[dict]:
+    def parameter_groups(self, weight_decay: float) -> list[ParameterGroup]:
         """As always, with betas for AdamW: the second is .95 (table 8)."""
         return [dict(g, betas=(0.9, 0.95)) for g in super().parameter_groups(weight_decay)]
+
+
+SMALL_DECODER = dict(decoder_dim=48, decoder_depth=2, decoder_heads=2)
+
+register(
+    MAE,
+    family="Masked images",
+    published="2021-11",
+    paper="he2022mae",
+    encoder="vit",
+    tiny=dict(mask_ratio=0.75, decoder_dim=16, decoder_depth=1, decoder_heads=2),
+    recipes={
+        "cpu": Recipe(
+            # a short training wants many small steps, and an easier task than the paper's .75
+            SMALL_DECODER | dict(mask_ratio=0.6),
+            adamw(3e-3, 0.05, batch_size=32, views=crop_views(32, 0.5)),
+            length=0.45,
+            source="experiments/mae_recipe.py",
+        ),
+        "cifar10-cpu": Recipe(
+            SMALL_DECODER | dict(norm_pix_loss=True),
+            adamw(3e-3, 0.05, batch_size=64, views=crop_views(32, 0.2)),
+            length=0.6,
+            source="tuned by hand in a few runs",
+        ),
+        "gpu": Recipe(
+            dict(norm_pix_loss=True, decoder_dim=192, decoder_depth=4, decoder_heads=3),
+            adamw(1e-3, 0.05, views=crop_views(32, 0.2), warmup_epochs=2),
+            source="the paper's rate, 1.5e-4 x batch / 256 (table 8), is for a batch of 4,096",
+        ),
+    },
+)

@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbook import views
-from sslbook.distributed import gather, share
-from sslbook.ema import follower, update_ema
-from sslbook.encoders import features_dim, split_batch_norm
+from sslbook.distributed import all_gather, shard
+from sslbook.ema import ema_copy, update_ema
+from sslbook.encoders import features_dim
 from sslbook.heads import mlp_head
 from sslbook.losses import full_precision
 from sslbook.methods.base import Method
+from sslbook.methods.registry import Recipe, register, sgd
+from sslbook.norms import split_batch_norm
+from sslbook.views import moco_v2_views
 
 
 class MoCo(Method):
@@ -44,7 +46,7 @@ class MoCo(Method):
             several GPUs the parts are divided among them, at least one each.
     """
 
-    views = staticmethod(views.moco_v2)
+    views = staticmethod(moco_v2_views)
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class MoCo(Method):
         super().__init__(split_batch_norm(encoder, bn_splits) if bn_splits > 1 else encoder)
         width = features_dim(encoder)
         self.projector = mlp_head([width, width, dim] if mlp else [width, dim], norm=False)
-        self.f_k = follower(self.f_q)
+        self.f_k = ema_copy(self.f_q)
         self.register_buffer("queue", F.normalize(torch.randn(dim, K), dim=0))
         # the oldest key, the next to be replaced
         self.register_buffer("queue_ptr", torch.zeros(1, dtype=torch.long))
@@ -85,11 +87,11 @@ class MoCo(Method):
         """k = f_k(x) normalised: (n, 3, H, W) to (n, dim), without a gradient."""
         if self.bn_splits == 1 or not self.training:
             return F.normalize(self.f_k(images), dim=1)
-        images = gather(images)  # the shuffle crosses GPUs
+        images = all_gather(images)  # the shuffle crosses GPUs
         order = torch.randperm(len(images))  # on the CPU, whose generator a checkpoint keeps
         order = order.to(images.device)
-        k = gather(F.normalize(self.f_k(images[share(order)]), dim=1))
-        return share(torch.empty_like(k).index_copy_(0, order, k))
+        k = all_gather(F.normalize(self.f_k(images[shard(order)]), dim=1))
+        return shard(torch.empty_like(k).index_copy_(0, order, k))
 
     @full_precision
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
@@ -123,5 +125,34 @@ class MoCo(Method):
             losses.append(F.cross_entropy(self.logits(q, k), own_key))
             keys.append(k)
         if self.training:
-            self.enqueue(torch.cat([gather(k) for k in keys]))  # everyone's, in one order
+            self.enqueue(torch.cat([all_gather(k) for k in keys]))  # everyone's, in one order
         return torch.stack(losses).mean()
+
+
+register(
+    MoCo,
+    label="MoCo v2",
+    family="Contrastive",
+    published="2020-03",
+    paper="chen2020mocov2",
+    encoder="convnet",
+    tiny=dict(dim=8, K=128, symmetric=True),
+    recipes={
+        "cpu": Recipe(
+            dict(K=2048, m=0.99, T=0.2, symmetric=True),
+            sgd(0.06),
+            length=0.75,  # a symmetric step does the work of two
+            source="chosen on other pictures, data seed 100",
+        ),
+        "cifar10-cpu": Recipe(
+            dict(K=4096, m=0.99, T=0.1),
+            sgd(0.06),
+            source="the official CIFAR-10 demo of facebookresearch/moco",
+        ),
+        "gpu": Recipe(
+            dict(K=4096, m=0.99, T=0.1, symmetric=True),
+            sgd(0.06, warmup_epochs=0),
+            source="the official CIFAR-10 demo of facebookresearch/moco, symmetric",
+        ),
+    },
+)

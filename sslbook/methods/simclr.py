@@ -8,12 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sslbook import views
-from sslbook.distributed import gather
+from sslbook.distributed import all_gather
 from sslbook.encoders import features_dim
 from sslbook.heads import mlp_head
 from sslbook.losses import info_nce_loss
 from sslbook.methods.base import Method
+from sslbook.methods.registry import Recipe, adamw, register, sgd
+from sslbook.views import simclr_views
 
 
 class SimCLR(Method):
@@ -25,7 +26,7 @@ class SimCLR(Method):
     >>> pretrain(method, images, epochs=30)
     """
 
-    views = staticmethod(views.simclr)
+    views = staticmethod(simclr_views)
 
     def __init__(
         self,
@@ -46,5 +47,32 @@ class SimCLR(Method):
     def loss(self, views: list[Tensor]) -> Tensor:
         # one pass: batch norm sees both views, as in the official code
         z = self.project(torch.cat(views))  # (2n, dim)
-        z = torch.cat([gather(part) for part in z.chunk(2)])  # negatives come from every GPU
+        z = torch.cat([all_gather(part) for part in z.chunk(2)])  # negatives come from every GPU
         return info_nce_loss(z, self.temperature)
+
+
+register(
+    SimCLR,
+    family="Contrastive",
+    published="2020-02",
+    paper="chen2020simclr",
+    encoder="convnet",
+    tiny=dict(dim=8),
+    recipes={
+        "cpu": Recipe(
+            dict(temperature=0.1),
+            adamw(2e-3),
+            source="tuned by hand in a few runs",
+        ),
+        "cifar10-cpu": Recipe(
+            dict(temperature=0.2),
+            adamw(3e-3),
+            source="tuned by hand in a few runs",
+        ),
+        "gpu": Recipe(
+            dict(temperature=0.5),
+            sgd(0.06, warmup_epochs=0),
+            source="dkobak/simclr-cifar10: rate 0.03 x batch / 256",
+        ),
+    },
+)

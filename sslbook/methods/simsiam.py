@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sslbook import views
 from sslbook.encoders import features_dim
 from sslbook.heads import mlp_head
 from sslbook.losses import negative_cosine
 from sslbook.methods.base import Method
+from sslbook.methods.registry import Recipe, register, sgd
+from sslbook.optim import ParameterGroup
+from sslbook.views import moco_v2_views
 
 
 class SimSiam(Method):
@@ -29,7 +31,7 @@ class SimSiam(Method):
         predictor: False is p = z, and does not learn (section 4.2).
     """
 
-    views = staticmethod(views.moco_v2)
+    views = staticmethod(moco_v2_views)
 
     def __init__(
         self,
@@ -68,8 +70,35 @@ class SimSiam(Method):
             z1, z2 = z1.detach(), z2.detach()
         return (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2
 
-    def parameter_groups(self, weight_decay: float) -> list[dict]:
+    def parameter_groups(self, weight_decay: float) -> list[ParameterGroup]:
         """Weight decay on everything, norms too, and a predictor whose rate does not decay."""
         f = [*self.encoder.parameters(), *self.projector.parameters()]
         groups = [{"params": f}, {"params": list(self.predictor.parameters()), "constant_lr": True}]
         return [dict(group, weight_decay=weight_decay) for group in groups if group["params"]]
+
+
+register(
+    SimSiam,
+    family="Self-distillation",
+    published="2020-11",
+    paper="chen2021simsiam",
+    encoder="convnet",
+    tiny=dict(dim=8, layers=2),
+    recipes={
+        "cpu": Recipe(
+            dict(dim=512, layers=2),
+            sgd(0.3),  # faster is better until, at 0.8, it collapses
+            source="chosen on other pictures, data seed 100",
+        ),
+        "cifar10-cpu": Recipe(
+            dict(dim=512, layers=2),
+            sgd(0.1),
+            source="tuned by hand in a few runs",
+        ),
+        "gpu": Recipe(
+            dict(dim=2048, layers=2),
+            sgd(0.06, warmup_epochs=0),
+            source="the paper, appendix D: rate 0.03 x batch / 256",
+        ),
+    },
+)

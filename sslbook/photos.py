@@ -1,23 +1,13 @@
-"""Image sets as tensors: the embedded shapes, torchvision's sets, your own folder of photos.
-
-All images of a set lie in one uint8 tensor on one device, so that a batch is an index and a view is a few batched
-operations (`views.py`), without a DataLoader or worker processes. Only a `PhotoStream`, for folders larger than memory,
-has those.
-"""
+"""Your own photos: a folder in memory, or a stream. What can't be read is skipped and listed."""
 
 from __future__ import annotations
 
 import contextlib
-import gzip
 import os
-import shutil
-import tarfile
-import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,211 +15,18 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision import datasets
 
-from sslbook import download, shapes
-from sslbook.progress import progress_bar
+from sslbook.bar import progress_bar
+from sslbook.images import ImageSet, as_rows
 
 UNLABELLED = "unlabelled"  # the class of photos that lie in no sub-folder
+
 # heic, heif and avif too: Pillow reads them where it can, else they are listed as skipped and not passed over
 PHOTOS = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif"])
-# Added to the seed for test images, where no training seed reaches. Torch's CPU generator reads 32 bits of a seed.
-TEST_SEED = 2**31
-
-
-@dataclass(eq=False, repr=False)
-class ImageSet:
-    """N images and what is known of them, on one device.
-
-    Raises TypeError or ValueError if the parts do not fit together.
-    """
-
-    images: Tensor  # (N, 3, H, W) uint8
-    labels: Tensor  # (N,) int64 in [0, len(classes)), -1 = not labelled
-    classes: list[str]
-    factors: dict[str, Tensor] = field(default_factory=dict)  # what generated an image, each (N,) or (N, k)
-    name: str = ""
-    skipped: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of photos that could not be read
-    files: list[str] = field(default_factory=list)  # of each photo, below its folder; none for other sets
-
-    def __post_init__(self):
-        self.classes = list(self.classes)
-        if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
-            raise TypeError(f"images must be a uint8 tensor, got {_kind(self.images)}")
-        if self.images.ndim != 4 or self.images.shape[1] != 3:
-            raise ValueError(f"images must be (N, 3, height, width), got {tuple(self.images.shape)}")
-        if not isinstance(self.labels, Tensor) or self.labels.dtype != torch.int64:
-            raise TypeError(f"labels must be an int64 tensor, got {_kind(self.labels)}")
-        if self.labels.shape != (len(self),):
-            raise ValueError(f"{len(self)} images need labels of shape ({len(self)},), got {tuple(self.labels.shape)}")
-        if self.files and len(self.files) != len(self):
-            raise ValueError(f"{len(self)} images need as many files or none, got {len(self.files)}")
-        for name, factor in self.factors.items():
-            if not isinstance(factor, Tensor) or factor.ndim not in (1, 2) or len(factor) != len(self):
-                raise ValueError(f"factor {name!r} must be ({len(self)},) or ({len(self)}, k), got {_kind(factor)}")
-        if any(x.device != self.images.device for x in (self.labels, *self.factors.values())):
-            raise ValueError(f"images, labels and factors must be on one device, {self.images.device}")
-        if len(self):
-            low, high = (int(x) for x in self.labels.aminmax())
-            if low < -1 or high >= len(self.classes):
-                raise ValueError(f"labels must be in [-1, {len(self.classes)}), got {low} to {high}")
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, rows: slice | Tensor | Sequence) -> ImageSet:
-        """The set of these rows: a slice, indices or a bool mask. One image is `images[i]`."""
-        rows = _as_rows(rows, self.images.device, "images[i]")
-        factors = {name: factor[rows] for name, factor in self.factors.items()}
-        parts = dict(images=self.images[rows], labels=self.labels[rows], factors=factors)
-        if self.files:
-            parts["files"] = [self.files[i] for i in torch.arange(len(self), device=self.images.device)[rows]]
-        return replace(self, **parts)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of its images."""
-        return tuple(self.images.shape[2:])
-
-    def batches(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
-        """The images (n, 3, H, W) of each batch of rows, one batch after the other."""
-        for index in torch.cat(list(rows)).to(self.images.device).split([len(part) for part in rows]):
-            yield self.images.index_select(0, index)
-
-    def to(self, device: torch.device | str) -> ImageSet:
-        factors = {name: factor.to(device) for name, factor in self.factors.items()}
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device), factors=factors)
-
-    def __repr__(self) -> str:
-        n, _, height, width = self.images.shape
-        parts = [f"{n} images 3x{height}x{width}", f"{len(self.classes)} classes", str(self.images.device)]
-        parts += [f"factors {', '.join(self.factors)}"] * bool(self.factors)
-        parts += [f"{len(self.skipped)} skipped"] * bool(self.skipped)
-        return f"<ImageSet {self.name!r}: {'; '.join(parts)}>"
-
-
-def _as_rows(rows: slice | Tensor | Sequence, device: torch.device | str, one: str) -> slice | Tensor:
-    """What a set of images can be indexed with; `one` says how to get a single image."""
-    if isinstance(rows, slice):
-        return rows
-    rows = torch.as_tensor(rows, device=device)
-    if rows.ndim != 1:
-        raise TypeError(f"rows are a slice, indices (n,) or a bool mask (N,); for one image take {one}")
-    return rows if rows.dtype == torch.bool or len(rows) else rows.long()  # [] is float to torch
-
-
-def _kind(x: object) -> str:
-    return f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A set of torchvision's: its class, how to ask for each half, what to download, and where below the root."""
-
-    dataset: Callable[..., datasets.VisionDataset]
-    train: dict[str, bool | str]
-    test: dict[str, bool | str]
-    archives: tuple[download.Archive, ...]
-    folder: str = ""
-
-
-SOURCES = {
-    "cifar10": _Source(datasets.CIFAR10, {"train": True}, {"train": False}, (download.CIFAR10,)),
-    "stl10": _Source(datasets.STL10, {"split": "train"}, {"split": "test"}, (download.STL10,)),
-    "stl10-unlabelled": _Source(datasets.STL10, {"split": "unlabeled"}, {"split": "test"}, (download.STL10,)),
-    "fashion-mnist": _Source(
-        datasets.FashionMNIST, {"train": True}, {"train": False}, download.FASHION_MNIST, "FashionMNIST/raw"
-    ),
-}
-NAMES = ("shapes", *SOURCES)
-
-
-def load(
-    name: str,
-    root: str | os.PathLike | None = None,
-    *,
-    device: torch.device | str = "cpu",
-    seed: int = 0,
-    train: int | None = None,
-    test: int | None = None,
-) -> tuple[ImageSet, ImageSet]:
-    """The training and the test images of a set: "shapes", "cifar10", "stl10", "stl10-unlabelled", "fashion-mnist".
-
-    - "shapes" is drawn from `seed`, in [0, 2**31), by default 4096 and 1024 images of 32 px; the test images have a
-      seed of their own that no training set has.
-    - The others are taken from `root` (else $SSLBOOK_DATA, else ~/.cache/sslbook), where torchvision lays them out,
-      and downloaded only if they are not there whole. `train` and `test` keep the first so many images.
-    - "stl10" has 5,000 labelled training images, "stl10-unlabelled" 100,000 with label -1 (3 GB); the test images are
-      the same. Fashion-MNIST's grey is given three times, as red, green and blue.
-
-    Raises ValueError for an unknown name or more images than there are, download.DownloadError if no mirror helps.
-    """
-    for half, n in (("train", train), ("test", test)):
-        if n is not None and n < 1:
-            raise ValueError(f"{half} is how many images to keep, at least 1, got {n}")
-    if name == "shapes":
-        if not 0 <= seed < TEST_SEED:
-            raise ValueError(f"seed must be in [0, 2**31), got {seed}")
-        halves = (_draw(train or 4096, seed), _draw(test or 1024, seed + TEST_SEED))
-    elif name in SOURCES:
-        halves = _from_torchvision(name, download.cache(root), train, test)
-    else:
-        raise ValueError(f"there is no image set {name!r}; there are {', '.join(NAMES)}, and from_folder(path)")
-    return halves[0].to(device), halves[1].to(device)
-
-
-def _draw(n: int, seed: int) -> ImageSet:
-    images, labels, factors = shapes.draw(n, seed)
-    return ImageSet(images, labels, list(shapes.SHAPES), factors, "shapes")
-
-
-def _from_torchvision(name: str, root: Path, train: int | None, test: int | None) -> tuple[ImageSet, ImageSet]:
-    source = SOURCES[name]
-    try:
-        first = source.dataset(root, **source.train, download=False)
-    except RuntimeError:  # not there, or not whole: torchvision compares md5s
-        for archive in source.archives:
-            _unpack(archive.fetch(root / source.folder), root / source.folder)
-        first = source.dataset(root, **source.train, download=False)
-    # The check covers both halves (STL-10: 3 GB to hash), so the second one need not do it again.
-    checked = type(source.dataset.__name__, (source.dataset,), {"_check_integrity": lambda self: True})
-    first = _to_image_set(first, name, "training", train)
-    return first, _to_image_set(checked(root, **source.test, download=False), name, "test", test)
-
-
-def _to_image_set(dataset: datasets.VisionDataset, name: str, half: str, n: int | None) -> ImageSet:
-    """The first n images from the dataset's own array: no image passes through PIL."""
-    available = len(dataset)
-    if n is not None and n > available:
-        raise ValueError(f"{name} has {available} {half} images, {n} were asked for")
-    labels = dataset.labels if hasattr(dataset, "labels") else dataset.targets
-    images, labels = torch.as_tensor(dataset.data[:n]), torch.as_tensor(labels[:n])
-    if images.ndim == 3:  # grey
-        images = images[:, None].expand(-1, 3, -1, -1)
-    elif images.shape[3] == 3:  # channels last
-        images = images.permute(0, 3, 1, 2)
-    # a copy of its own, so that a few images do not hold the memory of all
-    return ImageSet(images.clone(memory_format=torch.contiguous_format), labels.long(), dataset.classes, name=name)
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack a .tar.gz or .gz into `folder`, every file moved into place whole, so that a kill leaves no half file."""
-    with download.writing(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as unpacked:
-        if archive.name.endswith(".tar.gz"):
-            with tarfile.open(archive) as tar:
-                tar.extractall(unpacked, filter="data")
-        else:
-            with gzip.open(archive) as packed, open(Path(unpacked) / archive.stem, "wb") as file:
-                shutil.copyfileobj(packed, file, 1 << 20)
-        for file in Path(unpacked).rglob("*"):
-            if file.is_file():
-                target = folder / file.relative_to(unpacked)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                file.replace(target)
 
 
 def from_folder(
-    path: str | os.PathLike, size: int = 64, *, device: torch.device | str = "cpu", progress: bool = True
+    path: str | os.PathLike, size: int = 64, *, device: torch.device | str = "cpu", show_progress: bool = True
 ) -> ImageSet:
     """Your own photos: every picture below `path`, its short side scaled to `size` pixels, cropped to the centre.
 
@@ -240,7 +37,7 @@ def from_folder(
     ValueError if there is nothing to read.
     """
     path, files, skipped = _open_folder(path, size)
-    return _read_photos(path, files, size, skipped, progress).to(device)
+    return _read_photos(path, files, size, skipped, show_progress).to(device)
 
 
 class PhotoStream:
@@ -282,7 +79,7 @@ class PhotoStream:
 
     def __getitem__(self, rows: slice | Tensor | Sequence[int]) -> ImageSet:
         """These photos in memory, without those that can't be read."""
-        rows = torch.arange(len(self))[_as_rows(rows, "cpu", "stream[[i]]")]
+        rows = torch.arange(len(self))[as_rows(rows, "cpu", "stream[[i]]")]
         if not len(rows):
             nothing = torch.empty(0, 3, *self.size, dtype=torch.uint8)
             return ImageSet(nothing, torch.empty(0, dtype=torch.int64), self.classes, name=self.name)
@@ -367,7 +164,7 @@ def _read_photos(
     files: list[Path],
     size: int,
     skipped: list[tuple[str, str]],
-    progress: bool,
+    show_progress: bool,
     classes: list[str] | None = None,
 ) -> ImageSet:
     """The pictures of these files, with one warning for those that can't be read."""
@@ -379,7 +176,7 @@ def _read_photos(
         ThreadPoolExecutor(threads) as pool,
         contextlib.closing(pool.map(lambda file: _read_photo(file, size), files)) as results,  # an interrupt ends it
     ):
-        bar = progress_bar(zip(files, results), total=len(files), desc=path.name, unit="photo", show=progress)
+        bar = progress_bar(zip(files, results), total=len(files), desc=path.name, unit="photo", show=show_progress)
         for i, (file, result) in enumerate(bar):
             if isinstance(result, str):
                 skipped.append((str(file), result))

@@ -1,0 +1,77 @@
+"""Encoders trained with labels, through the one loop: from scratch as the yardstick, or after pre-training."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from sslbook.evaluate import embed, few_labels
+from sslbook.images import ImageSet
+from sslbook.methods.supervised import Supervised
+from sslbook.pretrain import pretrain
+from sslbook.views import Augmentation
+
+ADAMW = dict(optimizer="adamw", lr=3e-3, weight_decay=1e-2)
+
+
+def supervised(
+    encoder: nn.Module,
+    train: ImageSet,
+    *,
+    epochs: int,
+    view: Augmentation,
+    batch_size: int = 256,
+    seed: int = 0,
+    **options: Any,
+) -> nn.Linear:
+    """Train an encoder and a linear classifier on labels, in place.
+
+    Args:
+        encoder: trained in place, on the device where it lies.
+        train: images that all have a label.
+        view: what is shown of each image.
+        seed: decides the classifier's first weights, batches and views.
+        options: of `pretrain`, over AdamW at rate 3e-3 with weight decay 1e-2: lr, callbacks (checkpoints), bar, ...
+
+    Returns:
+        The classifier: from features to scores of the classes.
+
+    Raises:
+        ValueError: images without a label, one class only, fewer images than a batch.
+    """
+    device = next(encoder.parameters()).device
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        method = Supervised(encoder, train.labels).to(device)
+    pretrain(method, train, epochs=epochs, batch_size=batch_size, views=[view], seed=seed, **ADAMW | options)
+    return method.classifier
+
+
+def fine_tune(
+    encoder: nn.Module,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    epochs: int,
+    view: Augmentation,
+    share: float = 1.0,
+    batch_size: int = 128,
+    **options: Any,
+) -> float:
+    """Test accuracy in [0, 1] of a copy of the encoder after `supervised` training on some labels.
+
+    Args:
+        encoder: left as it is.
+        share: of each class's images, the first; the fewer, the more epochs, so that the number of steps stays.
+        options: of `supervised`. A learning rate below that of a training from scratch keeps what was learnt.
+    """
+    few = train[few_labels(train.labels, share)]
+    tuned = copy.deepcopy(encoder)
+    epochs, batch_size = max(1, round(epochs / share)), min(batch_size, len(few))
+    classifier = supervised(tuned, few, epochs=epochs, view=view, batch_size=batch_size, **options)
+    with torch.no_grad():
+        scores = classifier(embed(tuned, test))
+    return (scores.argmax(dim=1) == test.labels.to(scores.device)).float().mean().item()

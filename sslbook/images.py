@@ -1,0 +1,94 @@
+"""Images as one tensor, with what is known of each: a batch is an index, without a DataLoader or worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(eq=False, repr=False)
+class ImageSet:
+    """N images and what is known of them, on one device.
+
+    Raises TypeError or ValueError if the parts do not fit together.
+    """
+
+    images: Tensor  # (N, 3, H, W) uint8
+    labels: Tensor  # (N,) int64 in [0, len(classes)), -1 = not labelled
+    classes: list[str]
+    factors: dict[str, Tensor] = field(default_factory=dict)  # what generated an image, each (N,) or (N, k)
+    name: str = ""
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of photos that could not be read
+    files: list[str] = field(default_factory=list)  # of each photo, below its folder; none for other sets
+
+    def __post_init__(self):
+        self.classes = list(self.classes)
+        if not isinstance(self.images, Tensor) or self.images.dtype != torch.uint8:
+            raise TypeError(f"images must be a uint8 tensor, got {_kind(self.images)}")
+        if self.images.ndim != 4 or self.images.shape[1] != 3:
+            raise ValueError(f"images must be (N, 3, height, width), got {tuple(self.images.shape)}")
+        if not isinstance(self.labels, Tensor) or self.labels.dtype != torch.int64:
+            raise TypeError(f"labels must be an int64 tensor, got {_kind(self.labels)}")
+        if self.labels.shape != (len(self),):
+            raise ValueError(f"{len(self)} images need labels of shape ({len(self)},), got {tuple(self.labels.shape)}")
+        if self.files and len(self.files) != len(self):
+            raise ValueError(f"{len(self)} images need as many files or none, got {len(self.files)}")
+        for name, factor in self.factors.items():
+            if not isinstance(factor, Tensor) or factor.ndim not in (1, 2) or len(factor) != len(self):
+                raise ValueError(f"factor {name!r} must be ({len(self)},) or ({len(self)}, k), got {_kind(factor)}")
+        if any(x.device != self.images.device for x in (self.labels, *self.factors.values())):
+            raise ValueError(f"images, labels and factors must be on one device, {self.images.device}")
+        if len(self):
+            low, high = (int(x) for x in self.labels.aminmax())
+            if low < -1 or high >= len(self.classes):
+                raise ValueError(f"labels must be in [-1, {len(self.classes)}), got {low} to {high}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: slice | Tensor | Sequence) -> ImageSet:
+        """The set of these rows: a slice, indices or a bool mask. One image is `images[i]`."""
+        rows = as_rows(rows, self.images.device, "images[i]")
+        factors = {name: factor[rows] for name, factor in self.factors.items()}
+        parts = dict(images=self.images[rows], labels=self.labels[rows], factors=factors)
+        if self.files:
+            parts["files"] = [self.files[i] for i in torch.arange(len(self), device=self.images.device)[rows]]
+        return replace(self, **parts)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of its images."""
+        return tuple(self.images.shape[2:])
+
+    def batches(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The images (n, 3, H, W) of each batch of rows, one batch after the other."""
+        for index in torch.cat(list(rows)).to(self.images.device).split([len(part) for part in rows]):
+            yield self.images.index_select(0, index)
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        factors = {name: factor.to(device) for name, factor in self.factors.items()}
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), factors=factors)
+
+    def __repr__(self) -> str:
+        n, _, height, width = self.images.shape
+        parts = [f"{n} images 3x{height}x{width}", f"{len(self.classes)} classes", str(self.images.device)]
+        parts += [f"factors {', '.join(self.factors)}"] * bool(self.factors)
+        parts += [f"{len(self.skipped)} skipped"] * bool(self.skipped)
+        return f"<ImageSet {self.name!r}: {'; '.join(parts)}>"
+
+
+def as_rows(rows: slice | Tensor | Sequence, device: torch.device | str, one: str) -> slice | Tensor:
+    """What a set of images can be indexed with; `one` says how to get a single image."""
+    if isinstance(rows, slice):
+        return rows
+    rows = torch.as_tensor(rows, device=device)
+    if rows.ndim != 1:
+        raise TypeError(f"rows are a slice, indices (n,) or a bool mask (N,); for one image take {one}")
+    return rows if rows.dtype == torch.bool or len(rows) else rows.long()  # [] is float to torch
+
+
+def _kind(x: object) -> str:
+    return f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__

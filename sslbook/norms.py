@@ -1,0 +1,95 @@
+"""Batch norms that know of several devices: one statistic for all, or one for each part of the batch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sslbook.distributed import all_reduce_mean, world_size
+
+
+class SplitBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm as on `splits` devices: each part of the batch is normalised by its own mean and variance.
+
+    It is the one-device form of MoCo's batch norm on many GPUs (He et al., 2020, section 3.3), to be used with keys in
+    shuffled order. The running statistics move to the mean of the parts' ones; in eval mode it is plain batch norm.
+    A part has at least two images: a small batch has fewer parts. Several processes divide the parts among them. The
+    state dict is that of `nn.BatchNorm2d`.
+    """
+
+    def __init__(self, num_features: int, splits: int, **options):
+        super().__init__(num_features, **options)
+        if splits < 1:
+            raise ValueError(f"splits must be at least 1, got {splits}")
+        self.splits = splits
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        self.num_batches_tracked.add_(1)
+        parts = x.tensor_split(max(1, min(self.splits // world_size(), len(x) // 2)))
+        means, variances = self.running_mean.repeat(len(parts), 1), self.running_var.repeat(len(parts), 1)
+        outputs = [  # each part moves its own row of the statistics
+            F.batch_norm(part, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
+            for part, mean, variance in zip(parts, means, variances)
+        ]
+        self.running_mean.copy_(means.mean(dim=0))
+        self.running_var.copy_(variances.mean(dim=0))
+        return torch.cat(outputs)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, splits={self.splits}"
+
+
+def split_batch_norm(module: nn.Module, splits: int) -> nn.Module:
+    """Replace, in place, every `nn.BatchNorm2d` inside a module by a `SplitBatchNorm2d` with the same weights."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            options = dict(eps=child.eps, momentum=child.momentum, affine=child.affine)
+            split = SplitBatchNorm2d(child.num_features, splits, **options).to(child.running_mean)
+            split.load_state_dict(child.state_dict())
+            setattr(module, name, split.train(child.training))
+        else:
+            split_batch_norm(child, splits)
+    return module
+
+
+class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm with the mean and variance of the joined batch, on CPUs, where `nn.SyncBatchNorm` wants GPUs."""
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or world_size() == 1:
+            return super().forward(x)
+        axes, shape = [0, *range(2, x.ndim)], [1, -1] + [1] * (x.ndim - 2)
+        mean = all_reduce_mean(x.mean(axes))
+        centred = x - mean.view(shape)
+        variance = all_reduce_mean(centred.square().mean(axes))
+        with torch.no_grad():
+            n = x.numel() // x.shape[1] * world_size()
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
+            self.num_batches_tracked.add_(1)
+        y = centred * (variance + self.eps).rsqrt().view(shape)
+        return y * self.weight.view(shape) + self.bias.view(shape) if self.affine else y
+
+
+def sync_batch_norm(module: nn.Module) -> None:
+    """Replace, in place, the batch norms inside a module, if there are several processes; the parameters stay.
+
+    Subclasses are left alone: who splits batch norm, as MoCo does, wants it not to see the whole batch.
+    """
+    if world_size() == 1:
+        return
+    for parent in list(module.modules()):
+        for name, norm in list(parent.named_children()):
+            if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d):
+                Synced = nn.SyncBatchNorm if norm.running_mean.is_cuda else CPUSyncBatchNorm
+                synced = Synced(norm.num_features, norm.eps, norm.momentum, norm.affine)
+                synced.weight, synced.bias = norm.weight, norm.bias
+                synced.running_mean, synced.running_var = norm.running_mean, norm.running_var
+                synced.num_batches_tracked = norm.num_batches_tracked
+                setattr(parent, name, synced.train(norm.training))
