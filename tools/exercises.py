@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from tools import notebooks
 
 MASTERS = notebooks.EXERCISES
@@ -29,6 +31,14 @@ def assignments() -> list[str]:
 
 def master(name: str) -> dict:
     return notebooks.load(MASTERS / name / f"{name}.ipynb")
+
+
+def mistakes(name: str) -> list[dict[str, str]]:
+    """What students get wrong: the `check` that must notice, what the `solution` says, what the `student` writes.
+
+    The solution stands in the cell whose id is that of the check without its last word.
+    """
+    return yaml.safe_load((MASTERS / name / "mistakes.yml").read_text(encoding="utf-8"))
 
 
 def checks(notebook: dict) -> dict[str, dict]:
@@ -55,7 +65,8 @@ def write() -> None:
     course, student = BUILD / "instructor", BUILD / "student"
     for folder in (course / "source", course / "release", student):
         shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(MASTERS, course / "source", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    # what else lies beside a master nbgrader would hand out to students
+    shutil.copytree(MASTERS, course / "source", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "mistakes.yml"))
     shutil.copy(MASTERS.parent / "nbgrader_config.py", course)
     (course / "README.md").write_text((MASTERS.parent / "README.md").read_text() + table_of_checks())
     (course / "nbgrader.log").unlink(missing_ok=True)
