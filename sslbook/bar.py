@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 
@@ -33,7 +34,8 @@ def in_notebook() -> bool:
 
 
 def progress_bar(iterable: Iterable | None = None, *, show: bool = True, **options) -> tqdm:
-    """tqdm with this book's defaults; `options` are tqdm's."""
+    """tqdm with this book's defaults; `options` are tqdm's. As for tqdm, TQDM_DISABLE=1 in the environment hides it."""
+    show = show and os.environ.get("TQDM_DISABLE", "0") in ("", "0")
     options = {"ncols": 96, "mininterval": 0.5, "disable": not show, **options}
     if show and in_notebook():
         options["file"] = _NotebookLine()

@@ -1,4 +1,4 @@
-"""Pictures of images, matrices and runs. Every one goes to the page with a text for those who can't see it."""
+"""Pictures of images and runs. What a picture says to those who can't see it stands in the metadata of its cell."""
 
 from __future__ import annotations
 
@@ -28,26 +28,24 @@ COLORS = ("#0b6e99", "#d1603d", "#5b8c3a", "#8b5fbf", "#c79a00", "#7a7a7a")  # a
 
 
 class Picture:
-    """A drawn figure with its text alternative; the last line of a cell shows it."""
+    """A drawn figure; the last line of a cell shows it. `tools/notebooks.py` puts the cell's alternative text in."""
 
-    def __init__(self, figure: Figure, alt: str):
-        if not alt.strip():
-            raise ValueError("alt must say in words what the figure shows")
+    def __init__(self, figure: Figure):
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=2 * STYLE["figure.dpi"], facecolor="white")
-        self.png, self.alt = buffer.getvalue(), alt
+        self.png = buffer.getvalue()
         self.width = int(figure.get_figwidth() * STYLE["figure.dpi"])
         plt.close(figure)
 
     def _repr_html_(self) -> str:
         source = base64.b64encode(self.png).decode()
         return (
-            f'<img class="figure" alt="{html.escape(self.alt)}" width="{self.width}" '
+            f'<img class="figure" alt="" width="{self.width}" '
             f'style="max-width:100%;height:auto" src="data:image/png;base64,{source}">'
         )
 
 
-def image_grid(images: Tensor, titles: Sequence[str] | None = None, *, columns: int = 8, alt: str) -> Picture:
+def image_grid(images: Tensor, titles: Sequence[str] | None = None, *, columns: int = 8) -> Picture:
     """Images (n, 3, H, W), uint8 or floats in [0, 1], row by row with crisp pixels."""
     n = len(images)
     columns = min(columns, n)
@@ -62,10 +60,10 @@ def image_grid(images: Tensor, titles: Sequence[str] | None = None, *, columns: 
             ax.imshow(image.permute(1, 2, 0).numpy())
             if titles:
                 ax.set_title(titles[i], fontsize=8)
-        return Picture(figure, alt)
+        return Picture(figure)
 
 
-def crops(image: Tensor, parameters: ViewParameters, views: Tensor, *, alt: str) -> Picture:
+def crops(image: Tensor, parameters: ViewParameters, views: Tensor) -> Picture:
     """One image (3, H, W) with the box of each of its views, and the views (n, 3, h, w) beside it."""
     n = len(views)
     with matplotlib.rc_context(STYLE):
@@ -83,10 +81,10 @@ def crops(image: Tensor, parameters: ViewParameters, views: Tensor, *, alt: str)
         for ax in axes:
             ax.set_xticks([])
             ax.set_yticks([])
-        return Picture(figure, alt)
+        return Picture(figure)
 
 
-def curves(histories: Mapping[str, History], columns: Sequence[str] = ("loss", "knn"), *, alt: str) -> Picture:
+def curves(histories: Mapping[str, History], columns: Sequence[str] = ("loss", "knn")) -> Picture:
     """One panel for each column of the histories, one line for each run."""
     labels = {
         "loss": "loss",
@@ -108,10 +106,26 @@ def curves(histories: Mapping[str, History], columns: Sequence[str] = ("loss", "
                 ax.set_ylim(0, 1)
         if len(histories) > 1:
             axes[0][0].legend(frameon=False)
-        return Picture(figure, alt)
+        return Picture(figure)
 
 
-def bars(values: Mapping[str, Mapping[str, float]], *, ylabel: str, alt: str, chance: float | None = None) -> Picture:
+def panels(
+    series: Mapping[str, Mapping[str, Sequence[float | None]]], *, xlabel: str, x: Sequence[float] | None = None
+) -> Picture:
+    """{panel: {line: values}}: one panel beside the other, from 0 on or at `x`; None leaves a gap."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(series), figsize=(2.7 * len(series), 2.7), squeeze=False)
+        for ax, (label, lines_of_panel) in zip(axes[0], series.items()):
+            for color, (name, values) in zip(COLORS, lines_of_panel.items()):
+                places = range(len(values)) if x is None else x
+                ax.plot(places, np.array(values, dtype=float), color=color, label=name)
+            ax.set(xlabel=xlabel, ylabel=label)
+        if len(next(iter(series.values()))) > 1:
+            axes[0][0].legend(frameon=False, fontsize=8)
+        return Picture(figure)
+
+
+def bars(values: Mapping[str, Mapping[str, float]], *, ylabel: str, chance: float | None = None) -> Picture:
     """Groups of bars: {group: {bar: value}}, every bar with its number on top."""
     names = list(next(iter(values.values())))
     with matplotlib.rc_context(STYLE):
@@ -127,11 +141,11 @@ def bars(values: Mapping[str, Mapping[str, float]], *, ylabel: str, alt: str, ch
         ax.set_ylabel(ylabel)
         ax.set_ylim(0, 1.08)
         ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-        return Picture(figure, alt)
+        return Picture(figure)
 
 
 def lines(
-    series: Mapping[str, Mapping[float, Sequence[float]]], *, xlabel: str, ylabel: str, alt: str, log: bool = True
+    series: Mapping[str, Mapping[float, Sequence[float]]], *, xlabel: str, ylabel: str, log: bool = True
 ) -> Picture:
     """{line: {x: values}}: the mean of the values at each x, and a band from the lowest to the highest."""
     with matplotlib.rc_context(STYLE):
@@ -149,7 +163,7 @@ def lines(
         ax.minorticks_off()
         ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-        return Picture(figure, alt)
+        return Picture(figure)
 
 
 class Table:

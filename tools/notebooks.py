@@ -7,6 +7,7 @@ assemble   lay out the book in _build/source, with the outputs of the last runs,
 
 import copy
 import hashlib
+import html
 import json
 import os
 import re
@@ -30,28 +31,18 @@ BADGE_IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
 BADGE = re.compile(r"\[!\[[^\]]*\]\(" + re.escape(BADGE_IMAGE) + r"\)\]\([^)]*\)")
 BOOTSTRAP_ID = "bootstrap"
 BOOTSTRAP = """\
-# On Colab and other machines that lack the book's package: install it, PyTorch stays
+# On Colab: install the book's package, PyTorch stays
 try:
-    import sslbook
+    import sslbook  # noqa: F401
 except ModuleNotFoundError:
-    %pip install -q "git+{url}"
-    try:
-        import sslbook
-    except ModuleNotFoundError:
-        message = "The book's package did not install. Is this machine online?"
-        raise RuntimeError(message) from None
-
-import torch
-
-device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-print(f"sslbook {{sslbook.__version__}} · PyTorch {{torch.__version__}} · {{device}}")"""
+    %pip install -q "git+{url}\""""
 
 METADATA = {
     "accelerator": "GPU",  # Colab opens the notebook with a GPU
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-CELL_METADATA = ("tags", "mystnb", "nbmake", "nbgrader")  # what a cell may keep
+CELL_METADATA = ("tags", "alt", "mystnb", "nbmake", "nbgrader")  # what a cell may keep; alt says what its figure shows
 
 
 def repository() -> dict:
@@ -151,7 +142,8 @@ def shared_inputs() -> bytes:
 
 def key(notebook: dict, shared: bytes) -> str:
     """Two notebooks with the same key have the same outputs; a change of the text alone does not count."""
-    code = [(text(c), c["metadata"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    cells = [c for c in notebook["cells"] if c["cell_type"] == "code"]
+    code = [(text(c), {k: v for k, v in c["metadata"].items() if k != "alt"}) for c in cells]
     return hashlib.sha256(shared + json.dumps(code).encode()).hexdigest()
 
 
@@ -182,7 +174,7 @@ def execute(path: Path, shared: bytes) -> bool:
     start = time.monotonic()
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *nbmake, target],
-        cwd=ROOT, env={"OMP_NUM_THREADS": "1"} | os.environ, capture_output=True, text=True,
+        cwd=ROOT, env={"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"} | os.environ, capture_output=True, text=True,
     )  # fmt: skip
     seconds = time.monotonic() - start
     if ran.returncode:
@@ -224,8 +216,20 @@ def with_outputs(path: Path) -> dict:
             ran = outputs[cell["id"]]
             cell |= {"outputs": ran["outputs"], "execution_count": ran["execution_count"]}
             cell["metadata"]["execution"] = ran["metadata"].get("execution", {})
+            describe(cell)
     notebook["metadata"] |= {k: v for k, v in executed["metadata"].items() if k in ("widgets", "language_info")}
     return notebook
+
+
+def describe(cell: dict) -> None:
+    """Put the alternative text of a cell's metadata into the figure that it shows."""
+    alt = html.escape(cell["metadata"].get("alt", ""))
+    for output in cell["outputs"]:
+        shown = output.get("data", {}).get("text/html")
+        if alt and shown:
+            output["data"]["text/html"] = "".join(shown).replace(
+                '<img class="figure" alt=""', f'<img class="figure" alt="{alt}"'
+            )
 
 
 def assemble() -> None:

@@ -1,0 +1,264 @@
+"""What chapters do alike: budget and images, watched pictures, the growing table, runs with a part removed, the clock.
+
+The first training of a chapter is spelled out on its page, since it is the lesson; what follows it is here.
+
+>>> lab = chapter.Lab("BYOL")
+>>> lab.table(byol.encoder)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import sslbook
+from sslbook import budget, evaluate, figures, results
+from sslbook.callbacks import AfterEpoch, Callback, Probe
+from sslbook.history import History
+from sslbook.methods import METHODS, Method
+from sslbook.pretrain import Run, pretrain
+from sslbook.widgets import EmbeddingSphere
+
+YARDSTICKS = ("pixels", "random encoder", "supervised")
+PHOTOS = "cifar10-cpu"  # the budget whose logs show real photos
+
+
+class Lab:
+    """The budget, its images and, for the chapter of a method, how to train it. Says on the page what they are.
+
+    Args:
+        method: the name of a class of `sslbook.methods`; None for a chapter on no single method.
+
+    Attributes: `plan` (the `Budget`), `train` and `test` (`ImageSet`), `device`; of a method also `recipe` and
+    `entry`, what is registered of it.
+    """
+
+    def __init__(self, method: str | None = None):
+        self.started = time.perf_counter()
+        self.plan = budget.current()
+        self.device = self.plan.device
+        self.train, self.test = self.plan.load()
+        machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+        print(f"sslbook {sslbook.__version__} · PyTorch {torch.__version__} · {machine} · budget {self.plan.name}")
+        print(f"train: {self.train}\ntest:  {self.test}")
+        if method is not None:
+            self.entry, self.recipe = METHODS[method], self.plan.recipe(method)
+            print("the method:", self.recipe.method)
+            print("the loop:  ", {k: v for k, v in self.recipe.train.items() if k != "views"})
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the method is trained."""
+        return self.recipe.train["epochs"]
+
+    def encoder(self, seed: int = 0) -> nn.Module:
+        """An untrained encoder of the kind that the method asks for, on the device."""
+        return self.plan.encoder(self.entry.encoder, seed)
+
+    def make(self, seed: int = 0, **changes: Any) -> Method:
+        """The method from random weights, with some arguments of its recipe changed."""
+        torch.manual_seed(seed)
+        return self.entry.method(self.encoder(seed), **self.recipe.method | changes).to(self.device)
+
+    def probe(self, times: int = 10) -> Probe:
+        """A kNN on labels about so many times in the training, and after its last epoch. It only watches."""
+        return Probe(self.train, self.test, every=max(1, self.plan.epochs // times))
+
+    # -- pictures to watch
+
+    @property
+    def watched(self):
+        """32 test images, sorted by class."""
+        by_class = self.test.labels.argsort(stable=True)
+        return self.test[by_class[:: max(1, len(self.test) // 32)][:32]]
+
+    @property
+    def names(self) -> list[str]:
+        """The class of each watched image."""
+        return [self.test.classes[label] for label in self.watched.labels]
+
+    def pairs(self) -> list[Tensor]:
+        """Two views of the watched images, each (32, 3, size, size), the same at every call."""
+        generator = torch.Generator().manual_seed(9)
+        views = [view(self.watched.images, generator) for view in self.plan.views]
+        return [view.clamp(0, 1) for view in views]  # rounding may leave a pixel at 1.0000001
+
+    def snapshots(self, look: Callable[[Method], Any]) -> Snapshots:
+        """A callback that keeps what `look(method)` says before, early in, in the middle and at the end."""
+        return Snapshots(look, epochs={0, 1, self.epochs // 8, self.epochs // 2, self.epochs})
+
+    # -- what it knows
+
+    def table(self, encoder: nn.Module) -> figures.Table:
+        """The growing table: yardsticks and the methods before this one from the logs, then this page's run."""
+        self.rows = self._known(self.plan.name)
+        self.row = {"encoder": self.entry.label} | evaluate.report(encoder, self.train, self.test)
+        self.rows.append(self.row)
+        return figures.Table(self.rows, f"What each encoder knows ({self.train.name}, {self.plan.name} budget)")
+
+    def photos(self) -> figures.Table:
+        """The growing table on CIFAR-10, all of it from logs, and how this method's were made."""
+        name = self.entry.method.__name__
+        for log in results.read(PHOTOS, name):
+            print(results.describe(log))
+        rows = [row for row in self._known(PHOTOS) if row["encoder"] != "pixels"]
+        rows += results.rows(PHOTOS, [name])
+        return figures.Table(labelled(rows), "CIFAR-10, a small encoder on a CPU")
+
+    def _known(self, budget: str) -> list[dict[str, Any]]:
+        before = list(METHODS)[: list(METHODS).index(self.entry.method.__name__)]
+        yardsticks = list(YARDSTICKS)
+        if self.entry.encoder == "vit":
+            yardsticks.insert(2, "random ViT")
+        return labelled(results.rows(budget, [*yardsticks, *before]))
+
+    # -- remove a part
+
+    def break_it(
+        self,
+        changes: Mapping[str, Mapping[str, Any]],
+        *,
+        epochs: float = 1.0,
+        images: float = 1.0,
+        z: Callable[[Method], nn.Module] | None = None,
+        measure: Callable[[Method], Mapping[str, float]] | None = None,
+        **training: Any,
+    ) -> Broken:
+        """Train the method once for each change from the same start, and ask all of them the same.
+
+        Args:
+            changes: for each name the arguments of the method that differ from the recipe; {} is the healthy control.
+            epochs, images: fractions of the recipe's epochs and of the images, for runs that need not be long.
+            z: from a method to the network whose outputs are watched for 256 test images, after every epoch.
+            measure: more columns, measured after the training.
+            training: arguments of `pretrain` that differ from the recipe.
+        """
+        few = self.train[: int(images * len(self.train))]
+        settings = self.recipe.train | dict(epochs=max(2, int(epochs * self.epochs))) | training
+        broken = Broken(self.entry.label, few, self.test, settings["epochs"], measure)
+        broken.untrained = broken.ask(self.make(), z)
+        for name, change in changes.items():
+            method = self.make(**change)
+            points = Snapshots((lambda m: evaluate.embed(z(m), broken.watched).cpu()) if z else lambda m: None)
+            points.keep(0, method)
+            history = pretrain(method, few, **settings, callbacks=[points])
+            row = {"last loss": history["loss"][-1]} | broken.ask(method, z)
+            broken.runs[name] = Variant(method, history, points.by_epoch, row)
+        return broken
+
+    def clock(self) -> None:
+        """The last line of a page."""
+        seconds = time.perf_counter() - self.started
+        print(f"This page's code took {seconds:.0f} s ({self.plan.name} budget, {self.plan.device}).")
+
+
+class Snapshots(Callback):
+    """Keeps what `look(method)` says after each epoch of `epochs`, all by default: `by_epoch`."""
+
+    def __init__(self, look: Callable[[Method], Any], epochs: set[int] | None = None):
+        self.look, self.epochs, self.by_epoch = look, epochs, {}
+
+    def start(self, run: Run) -> None:
+        self.keep(run.epoch, run.method)
+
+    def after_epoch(self, run: Run) -> None:
+        self.keep(run.epoch, run.method)
+
+    def keep(self, epoch: int, method: Method) -> None:
+        if self.epochs is None or epoch in self.epochs:
+            self.by_epoch[epoch] = self.look(method)
+
+
+@dataclass
+class Variant:
+    """One of the runs of `Lab.break_it`."""
+
+    method: Method
+    history: History
+    points: dict[int, Tensor]  # z of the watched images after each epoch
+    row: dict[str, float]
+
+
+@dataclass
+class Broken:
+    """The runs of `Lab.break_it`, beside the network before any training."""
+
+    label: str
+    images: Any
+    test: Any
+    epochs: int
+    measure: Callable[[Method], Mapping[str, float]] | None
+    untrained: dict[str, float] = field(default_factory=dict)
+    runs: dict[str, Variant] = field(default_factory=dict)
+
+    @property
+    def watched(self):
+        """256 test images."""
+        return self.test[:256]
+
+    def __getitem__(self, name: str) -> dict[str, float]:
+        """A run's row of the table."""
+        return self.runs[name].row
+
+    def ask(self, method: Method, z: Callable[[Method], nn.Module] | None) -> dict[str, float]:
+        """What the table says of a method."""
+        row = {}
+        if z is not None:
+            points = evaluate.embed(z(method), self.watched)
+            row |= {"spread of z": evaluate.spread(points), "RankMe of z": evaluate.rankme(points)}
+        if self.measure is not None:
+            row |= self.measure(method)
+        known, new = (evaluate.embed(method.encoder, images) for images in (self.images, self.test))
+        labels, test_labels = (images.labels.to(new.device) for images in (self.images, self.test))
+        return row | {"kNN": evaluate.knn(known, labels, new, test_labels, k=min(200, len(known)))}
+
+    def table(self) -> figures.Table:
+        """One row a run, the untrained network first."""
+        first = {self.label: "untrained", "last loss": None} | self.untrained
+        rows = [first, *({self.label: name} | run.row for name, run in self.runs.items())]
+        chance = 1 / len(self.test.classes)
+        caption = f"After {self.epochs} epochs on {len(self.images):,} images; kNN by chance is {chance:.3f}"
+        return figures.Table(rows, caption)
+
+    def series(self) -> dict[str, dict[str, list]]:
+        """Loss, spread and RankMe of each run over the epochs; the loss begins after the first."""
+        spread, rank = (
+            {name: [measure(z) for z in run.points.values()] for name, run in self.runs.items()}
+            for measure in (evaluate.spread, evaluate.rankme)
+        )
+        losses = {name: [None, *run.history["loss"]] for name, run in self.runs.items()}
+        return {"loss": losses, "spread": spread, "RankMe": rank}
+
+    def curves(self) -> figures.Picture:
+        """Loss, spread and RankMe of z over the epochs, one line for each run."""
+        return figures.panels(self.series(), xlabel="epoch")
+
+    def sphere(self, *names: str) -> EmbeddingSphere:
+        """z of the watched images on the sphere, two runs side by side."""
+        points = {name: run.points for name, run in self.runs.items()}
+        return EmbeddingSphere(points, self.watched.labels, self.test.classes, self.series(), *names)
+
+
+def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a table with the methods' labels instead of their names."""
+    labels = {name: entry.label for name, entry in METHODS.items()}
+    return [row | {"encoder": labels.get(row["encoder"], row["encoder"])} for row in rows]
+
+
+def show_source(*parts: Any):
+    """The package's own source of classes and functions, as a page shows it."""
+    import inspect
+    import textwrap
+
+    from IPython.display import Code
+
+    sources = [textwrap.dedent(inspect.getsource(part)) for part in parts]
+    return Code("\n\n".join(sources), language="python")
+
+
+__all__ = ["AfterEpoch", "Broken", "Lab", "Snapshots", "Variant", "labelled", "show_source"]
