@@ -18,13 +18,17 @@ from torch import Tensor, nn
 
 import sslbook
 from sslbook import budget, evaluate, figures, results
-from sslbook.callbacks import AfterEpoch, Callback, Probe
+from sslbook.callbacks import Callback, Probe
 from sslbook.history import History
+from sslbook.ideas import idea
 from sslbook.methods import METHODS, Method
 from sslbook.pretrain import Run, pretrain
 from sslbook.widgets import EmbeddingSphere
 
-YARDSTICKS = ("pixels", "random encoder", "supervised")
+YARDSTICKS = {
+    "convnet": ("pixels", "random encoder", "supervised"),
+    "vit": ("pixels", "random ViT", "supervised ViT"),
+}
 PHOTOS = "cifar10-cpu"  # the budget whose logs show real photos
 
 
@@ -67,7 +71,7 @@ class Lab:
 
     def probe(self, times: int = 10) -> Probe:
         """A kNN on labels about so many times in the training, and after its last epoch. It only watches."""
-        return Probe(self.train, self.test, every=max(1, self.plan.epochs // times))
+        return Probe(self.train, self.test, every=max(1, self.epochs // times))
 
     # -- pictures to watch
 
@@ -99,7 +103,15 @@ class Lab:
         self.rows = self._known(self.plan.name)
         self.row = {"encoder": self.entry.label} | evaluate.report(encoder, self.train, self.test)
         self.rows.append(self.row)
+        if self.plan.name == "cpu":
+            self._check(self.row)
         return figures.Table(self.rows, f"What each encoder knows ({self.train.name}, {self.plan.name} budget)")
+
+    def _check(self, row: dict[str, Any]) -> None:
+        """The text speaks of a training that went as in the logs: stop if this page's did not."""
+        for question, expected in self.recipe.expected.items():
+            if abs(row[question] - expected) > 0.15:
+                raise AssertionError(f"{question} is {row[question]:.3f}, {expected} was expected")
 
     def photos(self) -> figures.Table:
         """The growing table on CIFAR-10, all of it from logs, and how this method's were made."""
@@ -112,10 +124,7 @@ class Lab:
 
     def _known(self, budget: str) -> list[dict[str, Any]]:
         before = list(METHODS)[: list(METHODS).index(self.entry.method.__name__)]
-        yardsticks = list(YARDSTICKS)
-        if self.entry.encoder == "vit":
-            yardsticks.insert(2, "random ViT")
-        return labelled(results.rows(budget, [*yardsticks, *before]))
+        return labelled(results.rows(budget, [*YARDSTICKS[self.entry.encoder], *before]))
 
     # -- remove a part
 
@@ -261,4 +270,4 @@ def show_source(*parts: Any):
     return Code("\n\n".join(sources), language="python")
 
 
-__all__ = ["AfterEpoch", "Broken", "Lab", "Snapshots", "Variant", "labelled", "show_source"]
+__all__ = ["Broken", "Lab", "Snapshots", "Variant", "idea", "labelled", "show_source"]

@@ -46,6 +46,14 @@ class Method(nn.Module, ABC):
         Or a dict with this scalar as "loss", and with terms that the history shall keep, detached.
         """
 
+    def take(self, number: int, views: list[Tensor]) -> list[Tensor]:
+        """The views, if there are as many as the method takes; ValueError if not."""
+        if len(views) != number:
+            name = type(self).__name__
+            takes = "one view" if number == 1 else f"{number} views"
+            raise ValueError(f"{name} takes {takes} of an image, got {len(views)}: see its `views`")
+        return views
+
     def before_epoch(self, data) -> None:
         """Called before an epoch's first step with all that is trained on."""
 

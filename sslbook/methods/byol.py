@@ -71,7 +71,7 @@ class BYOL(Method):
 
     def loss(self, views: list[Tensor]) -> Tensor:
         """Each view predicts the other; the sum of both directions (section 3.1), in [0, 8]."""
-        x, x_ = views  # not concatenated: each has its own batch-norm statistics
+        x, x_ = self.take(2, views)  # not concatenated: each has its own batch-norm statistics
         there = byol_loss(self.predict(x), self.project_target(x_))
         back = byol_loss(self.predict(x_), self.project_target(x))
         return there + back
@@ -104,11 +104,15 @@ register(
             dict(dim=128, hidden=512, tau=0.9, predictor_lr=10.0),
             sgd(0.2),
             source="experiments/byol_recipe.py; chosen on other pictures, data seed 100",
+            expected={"kNN": 0.633, "linear": 0.920},
+            cost="128 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             dict(dim=128, hidden=512, tau=0.97, predictor_lr=10.0),
             sgd(0.1),
             source="tuned by hand in a few runs",
+            expected={"kNN": 0.501, "linear": 0.555},
+            cost="7.4 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(
             dict(dim=256, hidden=1024, tau=0.99, schedule=False),

@@ -132,9 +132,8 @@ class MAE(Method):
         return masked_error(pred, self.target(images)[0], mask), pred, mask
 
     def loss(self, views: list[Tensor]) -> Tensor:
-        if len(views) != 1:
-            raise ValueError(f"MAE takes one view of an image, got {len(views)}: see `MAE.views`")
-        return self(views[0])[0]
+        [images] = self.take(1, views)
+        return self(images)[0]
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -182,12 +181,16 @@ register(
             adamw(3e-3, 0.05, batch_size=32, views=crop_views(32, 0.5)),
             length=0.45,
             source="experiments/mae_recipe.py",
+            expected={"kNN": 0.224, "linear": 0.589},
+            cost="122 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             SMALL_DECODER | dict(norm_pix_loss=True),
             adamw(3e-3, 0.05, batch_size=64, views=crop_views(32, 0.2)),
             length=0.6,
             source="tuned by hand in a few runs",
+            expected={"kNN": 0.441, "linear": 0.527},
+            cost="11.0 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(
             dict(norm_pix_loss=True, decoder_dim=192, decoder_depth=4, decoder_heads=3),

@@ -116,10 +116,11 @@ class MoCo(Method):
         Algorithm 1 moves f_k after the step, which only the very first step could tell: there f_k
         equals f_q.
         """
+        x1, x2 = self.take(2, views)
         if self.training:
             update_ema(self.f_k, self.f_q, self.m)
         losses, keys = [], []
-        for x_q, x_k in [views, views[::-1]] if self.symmetric else [views]:
+        for x_q, x_k in [(x1, x2), (x2, x1)] if self.symmetric else [(x1, x2)]:
             q, k = self.queries(x_q), self.keys(x_k)
             own_key = torch.zeros(len(q), dtype=torch.long, device=q.device)
             losses.append(F.cross_entropy(self.logits(q, k), own_key))
@@ -143,11 +144,15 @@ register(
             sgd(0.06),
             length=0.75,  # a symmetric step does the work of two
             source="chosen on other pictures, data seed 100",
+            expected={"kNN": 0.739, "linear": 0.952},
+            cost="112 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             dict(K=4096, m=0.99, T=0.1),
             sgd(0.06),
             source="the official CIFAR-10 demo of facebookresearch/moco",
+            expected={"kNN": 0.529, "linear": 0.555},
+            cost="5.4 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(
             dict(K=4096, m=0.99, T=0.1, symmetric=True),

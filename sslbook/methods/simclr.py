@@ -46,7 +46,7 @@ class SimCLR(Method):
 
     def loss(self, views: list[Tensor]) -> Tensor:
         # one pass: batch norm sees both views, as in the official code
-        z = self.project(torch.cat(views))  # (2n, dim)
+        z = self.project(torch.cat(self.take(2, views)))  # (2n, dim)
         z = torch.cat([all_gather(part) for part in z.chunk(2)])  # negatives come from every GPU
         return info_nce_loss(z, self.temperature)
 
@@ -63,11 +63,15 @@ register(
             dict(temperature=0.1),
             adamw(2e-3),
             source="tuned by hand in a few runs",
+            expected={"kNN": 0.854, "linear": 0.986},
+            cost="88 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             dict(temperature=0.2),
             adamw(3e-3),
             source="tuned by hand in a few runs",
+            expected={"kNN": 0.554, "linear": 0.610},
+            cost="6.1 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(
             dict(temperature=0.5),

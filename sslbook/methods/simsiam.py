@@ -64,7 +64,7 @@ class SimSiam(Method):
 
     def loss(self, views: list[Tensor]) -> Tensor:
         """L = D(p1, stopgrad(z2)) / 2 + D(p2, stopgrad(z1)) / 2 (equation 4), in [-1, 1]."""
-        z1, z2 = map(self.project, views)  # not concatenated: each has its own batch statistics
+        z1, z2 = map(self.project, self.take(2, views))  # each has its own batch statistics
         p1, p2 = self.predictor(z1), self.predictor(z2)
         if self.stop_gradient:
             z1, z2 = z1.detach(), z2.detach()
@@ -89,11 +89,15 @@ register(
             dict(dim=512, layers=2),
             sgd(0.3),  # faster is better until, at 0.8, it collapses
             source="chosen on other pictures, data seed 100",
+            expected={"kNN": 0.735, "linear": 0.961},
+            cost="93 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             dict(dim=512, layers=2),
             sgd(0.1),
             source="tuned by hand in a few runs",
+            expected={"kNN": 0.497, "linear": 0.548},
+            cost="6.2 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(
             dict(dim=2048, layers=2),
