@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CANVASES, FRAME, canvases, encoded
+from conftest import CANVASES, FRAME, ROOT, canvases, encoded
 
 from sslbook import views
 from sslbook.losses import info_nce_loss
@@ -130,6 +130,34 @@ def test_matrix_errors(arguments, message):
         SimilarityMatrix(**{"features": batch(), "images": pictures(16), **arguments})
 
 
+# -- JavaScript's form
+
+MOST_LINES = 60
+
+
+def top_statements(text):
+    """Statements that begin in the first column, as lists of lines: every function lies within one of them."""
+    statements = []
+    for line in text.splitlines():
+        if line and line[0] not in " })]/`":
+            statements.append([])
+        if statements and not line.startswith("/"):
+            statements[-1].append(line)
+    return ["\n".join(lines).strip().splitlines() for lines in statements]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("sslbook/widgets/*.js")), ids=lambda path: path.name)
+def test_javascript_is_made_of_short_functions(path):
+    statements = top_statements(path.read_text())
+    assert len(statements) > 5
+    assert [s[0] for s in statements if len(s) > MOST_LINES] == []
+
+
+def test_the_measure_of_functions_sees_a_long_one():
+    long = "\n".join(["function f() {", *["  g();"] * 59, "}"])
+    assert [len(s) for s in top_statements(f"const a = 1;\n\n/** What f does. */\n{long}\n")] == [1, 61]
+
+
 # -- the browser
 
 PURE = """
@@ -159,8 +187,8 @@ def assert_shown(page, expected):
         (48, 64, EVERYTHING),
         (40, 30, replace(EVERYTHING, size=64, jitter=1.0, grey=0.0, blur=1.0, sigma=(0.5, 3.0))),
         (20, 90, replace(EVERYTHING, size=24, scale=(0.9, 1.0), blur=1.0)),  # the fallback box
-        (32, 32, views.byol(32)[1]),
-        (96, 96, views.simclr(224)[0]),
+        (32, 32, views.byol_views(32)[1]),
+        (96, 96, views.simclr_views(224)[0]),
     ],
     ids=["32", "48x64", "enlarge", "fallback", "byol", "224"],
 )

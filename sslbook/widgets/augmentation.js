@@ -2,6 +2,7 @@
 
 // light enough for black numbers, apart for colour-blind eyes; every frame also carries its number
 const COLORS = ["#e69f00", "#56b4e9", "#1fbf8f", "#f27a4f", "#e58bbd", "#d6c72a", "#a99cf5", "#b0b0b0"];
+const colorOf = (k) => `--view: ${COLORS[k % COLORS.length]}`;
 
 const PROBABILITIES = [
   ["flip", "mirrored", "How often a view is flipped left-right"],
@@ -10,6 +11,7 @@ const PROBABILITIES = [
   ["blur", "blurred", "How often a view is blurred"],
   ["solarize", "solarised", "How often what is brighter than one half is inverted"],
 ];
+const STEPS = 9; // that make a view
 
 /** The augmentation's fields with the sliders' values in their places. */
 export function settings(family, sliders) {
@@ -20,6 +22,8 @@ export function settings(family, sliders) {
   });
   return { ...family, ...probabilities, ...Object.fromEntries(colors), scale: [scale, family.scale[1]] };
 }
+
+// -- words
 
 const sign = (x) => (x < 0 ? "\u2212" : "+");
 const times = (x) => `\u00d7 ${rounded(x, 2)}`;
@@ -46,245 +50,264 @@ function summary(p, area) {
   return done.join(" \u00b7 ");
 }
 
-/** Draw at native size; the style sheet enlarges it with crisp pixels. Half a grey level rounds as in torch. */
-function paint(canvas, { data, height, width }) {
-  const n = height * width;
-  const pixels = new ImageData(width, height);
-  for (let i = 0; i < n; i++) {
-    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = 255 * data[c * n + i];
-    pixels.data[4 * i + 3] = 255;
+// -- state
+
+function stateOf(model) {
+  const [, height, width] = model.get("shape");
+  const labels = model.get("labels");
+  const first = array(model, "uniforms", Float32Array); // the numbers that Python drew, DRAWS for each view
+  return {
+    images: picturesOf(model, "pixels", height, width),
+    labels,
+    nameOf: (i) => (labels.length ? labels[i] : `image ${i + 1}`),
+    height,
+    width,
+    family: model.get("family"),
+    first,
+    count: first.length / DRAWS, // views
+    numbers: first,
+    draws: 0, // how often new numbers were drawn
+    chosen: 0, // image
+    selected: 0, // view
+    hovered: null, // view under the pointer
+    drawn: [], // {p, a} of each view
+  };
+}
+
+function choose(widget, i) {
+  widget.chosen = i;
+  draw(widget);
+}
+
+function select(widget, k) {
+  widget.selected = k;
+  focus(widget);
+}
+
+function hover(widget, k) {
+  widget.hovered = k;
+  focus(widget);
+}
+
+/** The numbers of the `draws`-th press of New views; those of 0 came from Python. */
+function setDraws(widget, draws) {
+  const { first, model } = widget;
+  widget.draws = draws;
+  widget.numbers = draws ? drawnAgain(first.length, model.get("seed"), draws) : first;
+}
+
+function reset(widget) {
+  setDraws(widget, 0);
+  widget.selected = 0;
+  put(widget.model, "sliders", { ...widget.model.get("start") });
+  draw(widget);
+}
+
+// -- parts
+
+function partsOf(widget) {
+  const { images, nameOf, model, family, count } = widget;
+  const id = unique();
+  const all = [...Array(count).keys()];
+  const move = (name, value) => put(model, "sliders", { ...model.get("sliders"), [name]: value });
+  const anew = () => {
+    setDraws(widget, widget.draws + 1);
+    draw(widget);
+  };
+  return {
+    thumbs: thumbnails("Image", images, nameOf, (i) => choose(widget, i)),
+    original: make("canvas", { role: "img" }),
+    caption: make("figcaption"),
+    frames: all.map((k) => framePart(widget, k)),
+    boxes: make("g"), // the frames; the tags lie above every frame
+    tags: all.map((k) => tagPart(widget, k)),
+    views: all.map((k) => viewPart(widget, k, `${id}-view`)),
+    controls: sliderParts(family, move),
+    again: primaryButton("New views", anew),
+    reset: button("Reset", () => reset(widget)),
+    drawCount: make("span", { class: "sslw-note" }),
+    filmTitle: make("h4"),
+    film: Array.from({ length: STEPS }, filmPart),
+    live: liveText(),
+  };
+}
+
+/** Where a view was cut from the original. */
+function framePart(widget, k) {
+  const edge = { fill: "none", "vector-effect": "non-scaling-stroke" };
+  return make(
+    "g",
+    { class: "sslw-box", style: colorOf(k), onclick: () => select(widget, k) },
+    make("rect", { ...edge, class: "sslw-halo" }),
+    make("rect", { ...edge, class: "sslw-edge" }),
+  );
+}
+
+const tagSide = ({ height, width }) => Math.max(height, width) / 12;
+
+/** The frame's number, in one of its corners. */
+function tagPart(widget, k) {
+  const side = tagSide(widget);
+  const middle = { "text-anchor": "middle", "dominant-baseline": "central", x: side / 2, y: side / 2 };
+  return make(
+    "g",
+    { class: "sslw-tag", style: colorOf(k), onclick: () => select(widget, k) },
+    make("rect", { width: side, height: side }),
+    make("text", { "font-size": 0.85 * side, ...middle }, `${k + 1}`),
+  );
+}
+
+function viewPart(widget, k, name) {
+  const input = make("input", { type: "radio", name, onchange: () => select(widget, k) });
+  const canvas = make("canvas", { "aria-hidden": "true" });
+  const text = make("span", { class: "sslw-words" });
+  const card = make(
+    "label",
+    {
+      class: "sslw-view",
+      style: colorOf(k),
+      onpointerenter: () => hover(widget, k),
+      onpointerleave: () => hover(widget, null),
+    },
+    input,
+    make("span", { class: "sslw-frame" }, canvas, make("b", {}, `${k + 1}`)),
+    text,
+  );
+  return { input, canvas, text, card };
+}
+
+/** One step of how the selected view came to be. */
+function filmPart() {
+  const canvas = make("canvas", { "aria-hidden": "true" });
+  const [what, value] = [make("b"), make("span")];
+  return { canvas, what, value, item: make("li", {}, canvas, what, value) };
+}
+
+/** The sliders by name; their values live in the model, so that a notebook can read them back. */
+function sliderParts(family, move) {
+  const scale = slider({
+    label: "Smallest crop",
+    hint: "The least share of the image that a crop keeps",
+    min: 0.02, max: family.scale[1], step: 0.01, format: percent, oninput: (value) => move("scale", value),
+  });
+  const strength = slider({
+    label: "Colour strength",
+    hint: "How far brightness, contrast, saturation and hue may go, as a multiple of this augmentation's own ranges",
+    min: 0, max: 2, step: 0.05, format: times, oninput: (value) => move("strength", value),
+  });
+  const probabilities = PROBABILITIES.map(([name, label, hint]) => {
+    const oninput = (value) => move(name, value);
+    return [name, slider({ label, hint, min: 0, max: 1, step: 0.05, format: percent, oninput })];
+  });
+  return { scale, strength, ...Object.fromEntries(probabilities) };
+}
+
+function layout({ height, width, parts }) {
+  const { thumbs, original, caption, frames, boxes, tags, views, controls, filmTitle, film, live } = parts;
+  boxes.append(...frames);
+  const overlay = make("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, boxes, make("g", {}, tags));
+  const stack = make("div", { class: "sslw-stack", style: `aspect-ratio: ${width} / ${height}` }, original, overlay);
+  const cards = views.map(({ card }) => card);
+  const side = make(
+    "div",
+    { class: "sslw-side" },
+    make("div", { class: "sslw-views", role: "radiogroup", "aria-label": "Views" }, cards),
+    make("div", { class: "sslw-buttons" }, parts.again, parts.reset, parts.drawCount),
+  );
+  const sliders = make(
+    "div",
+    { class: "sslw-controls", role: "group", "aria-label": "Augmentation" },
+    make("h4", {}, "How far a view may go"),
+    [controls.scale.row, controls.strength.row],
+    make("h4", {}, "How often a view is"),
+    PROBABILITIES.map(([name]) => controls[name].row),
+  );
+  const strip = make("ol", { class: "sslw-film" }, film.map(({ item }) => item));
+  return [
+    thumbs.row,
+    make("div", { class: "sslw-columns" }, make("figure", { class: "sslw-original" }, stack, caption), side),
+    sliders,
+    make("div", { class: "sslw-making" }, filmTitle, strip),
+    live,
+  ];
+}
+
+// -- draw
+
+/** All views from the numbers and the sliders. */
+function draw(widget) {
+  const { model, images, labels, nameOf, chosen, numbers, family, height, width, draws, parts } = widget;
+  const sliders = model.get("sliders");
+  const a = settings(family, sliders);
+  const name = nameOf(chosen);
+  paint(parts.original, images[chosen]);
+  parts.original.setAttribute("aria-label", `${name}, with a frame where each view was cut`);
+  parts.caption.textContent = `${labels.length ? `${name}: ` : ""}the frames show where each view was cut`;
+  parts.thumbs.set(chosen);
+  widget.drawn = parts.views.map((_, k) => {
+    const p = parameters(numbers.subarray(k * DRAWS, (k + 1) * DRAWS), a, height, width);
+    drawView(widget, k, p, a);
+    return { p, a };
+  });
+  for (const [key, control] of Object.entries(parts.controls)) control.set(sliders[key]);
+  parts.drawCount.textContent = draws ? `draw ${draws}` : "";
+  focus(widget);
+}
+
+/** One view, and its frame and number on the original. */
+function drawView(widget, k, p, a) {
+  const { images, chosen, height, width, parts } = widget;
+  const { input, canvas, text } = parts.views[k];
+  paint(canvas, apply(images[chosen], p, a));
+  text.textContent = summary(p, height * width);
+  input.setAttribute("aria-label", `View ${k + 1}: ${text.textContent}`);
+  const [top, left, h, w] = p.box;
+  const place = Object.entries({ x: left, y: top, width: w, height: h });
+  for (const rect of parts.frames[k].children) {
+    for (const [name, value] of place) rect.setAttribute(name, value);
   }
-  if (canvas.width !== width) canvas.width = width; // setting a size clears, even when it is the same
-  if (canvas.height !== height) canvas.height = height;
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  const side = tagSide(widget);
+  const x = left + ((k + 1) % 4 > 1 ? w - side : 0); // the numbers go round the corners, not to hide each other
+  const y = top + (k % 4 > 1 ? h - side : 0);
+  parts.tags[k].setAttribute("transform", `translate(${x} ${y})`);
+}
+
+/** The selected (or hovered) view: its frame on top, its nine steps. */
+function focus(widget) {
+  const { images, chosen, selected, hovered, drawn, height, width, parts } = widget;
+  const { views, frames, boxes, filmTitle, film, live } = parts;
+  const k = hovered ?? selected;
+  const area = height * width;
+  views.forEach(({ input, card }, i) => {
+    input.checked = i === selected;
+    card.classList.toggle("sslw-on", i === k);
+    frames[i].classList.toggle("sslw-on", i === k);
+  });
+  if (boxes.lastChild !== frames[k]) boxes.append(frames[k]);
+  const made = steps(images[chosen], drawn[k].p, drawn[k].a);
+  filmTitle.textContent = `How view ${k + 1} was made`;
+  filmTitle.style.setProperty("--view", COLORS[k % COLORS.length]);
+  made.forEach((step, i) => {
+    const { canvas, what, value, item } = film[i];
+    paint(canvas, step.image);
+    [what.textContent, value.textContent] = words(step, area);
+    item.classList.toggle("sslw-off", !step.on);
+  });
+  if (hovered !== null) return;
+  const done = made.filter((step) => step.on).map((step) => words(step, area).join(" "));
+  live.textContent = `View ${k + 1}: ${done.join(", ")}`;
 }
 
 function render({ model, el }) {
-  const [count, height, width] = model.get("shape");
-  const pixels = array(model, "pixels", Uint8Array);
-  const labels = model.get("labels");
-  const family = model.get("family");
-  const seed = model.get("seed");
-  const first = array(model, "uniforms", Float32Array);
-  const n = first.length / DRAWS;
-  const area = height * width;
-  const images = Array.from({ length: count }, (_, i) => ({
-    data: Float32Array.from(pixels.subarray(i * 3 * area, (i + 1) * 3 * area), (x) => x / 255),
-    height,
-    width,
-  }));
-
-  let numbers = first; // n x 36 uniform numbers
-  let draws = 0; // how often new ones were drawn
-  let chosen = 0; // image
-  let selected = 0; // view
-  let hovered = null; // view under the pointer
-  let drawn = []; // [{p, a}] of each view
-
   const root = makeRoot(el, "augmentation", "Augmentation explorer");
-  const id = unique();
-
-  // which image
-  const picture = (i) => (labels.length ? labels[i] : `image ${i + 1}`);
-  const thumbnails = images.map((image, i) => {
-    const canvas = make("canvas", { "aria-hidden": "true" });
-    paint(canvas, image);
-    const input = make("input", { type: "radio", name: `${id}-image`, "aria-label": picture(i), onchange: () => choose(i) });
-    return make("label", { class: "sslw-thumb", title: picture(i) }, input, canvas);
-  });
-  const choose = (i) => {
-    chosen = i;
-    draw();
-  };
-
-  // the original and where each view was cut from it
-  const original = make("canvas", { role: "img" });
-  const frames = Array.from({ length: n }, (_, k) => {
-    const edge = { fill: "none", "vector-effect": "non-scaling-stroke" };
-    return make(
-      "g",
-      { class: "sslw-box", style: `--view: ${COLORS[k % COLORS.length]}`, onclick: () => select(k) },
-      make("rect", { ...edge, class: "sslw-halo" }),
-      make("rect", { ...edge, class: "sslw-edge" }),
-    );
-  });
-  const side = Math.max(height, width) / 12;
-  const tags = Array.from({ length: n }, (_, k) =>
-    make(
-      "g",
-      { class: "sslw-tag", style: `--view: ${COLORS[k % COLORS.length]}`, onclick: () => select(k) },
-      make("rect", { width: side, height: side }),
-      make("text", { "font-size": 0.85 * side, "text-anchor": "middle", "dominant-baseline": "central", x: side / 2, y: side / 2 }, `${k + 1}`),
-    ),
-  );
-  const boxes = make("g", {}, frames); // the tags lie above every frame
-  const overlay = make("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, boxes, make("g", {}, tags));
-  const caption = make("figcaption");
-
-  // the views
-  const views = Array.from({ length: n }, (_, k) => {
-    const input = make("input", { type: "radio", name: `${id}-view`, onchange: () => select(k) });
-    const canvas = make("canvas", { "aria-hidden": "true" });
-    const text = make("span", { class: "sslw-words" });
-    const card = make(
-      "label",
-      {
-        class: "sslw-view",
-        style: `--view: ${COLORS[k % COLORS.length]}`,
-        onpointerenter: () => hover(k),
-        onpointerleave: () => hover(null),
-      },
-      input,
-      make("span", { class: "sslw-frame" }, canvas, make("b", {}, `${k + 1}`)),
-      text,
-    );
-    return { input, canvas, text, card };
-  });
-  const select = (k) => {
-    selected = k;
-    focus();
-  };
-  const hover = (k) => {
-    hovered = k;
-    focus();
-  };
-
-  // how the selected view came to be
-  const filmTitle = make("h4");
-  const film = Array.from({ length: 9 }, () => {
-    const canvas = make("canvas", { "aria-hidden": "true" });
-    const [what, value] = [make("b"), make("span")];
-    return { canvas, what, value, item: make("li", {}, canvas, what, value) };
-  });
-  const live = make("p", { class: "sslw-hidden", "aria-live": "polite" });
-
-  // the sliders: their values live in the model, so that a notebook can read them back
-  let sliders = model.get("sliders");
-  const move = (name) => (value) => {
-    model.set("sliders", { ...model.get("sliders"), [name]: value });
-    model.save_changes();
-  };
-  const controls = {
-    scale: slider({
-      label: "Smallest crop",
-      hint: "The least share of the image that a crop keeps",
-      min: 0.02, max: family.scale[1], step: 0.01, format: percent, oninput: move("scale"),
-    }),
-    strength: slider({
-      label: "Colour strength",
-      hint: "How far brightness, contrast, saturation and hue may go, as a multiple of this augmentation's own ranges",
-      min: 0, max: 2, step: 0.05, format: times, oninput: move("strength"),
-    }),
-    ...Object.fromEntries(
-      PROBABILITIES.map(([name, label, hint]) => [
-        name,
-        slider({ label, hint, min: 0, max: 1, step: 0.05, format: percent, oninput: move(name) }),
-      ]),
-    ),
-  };
-  const again = make("button", { type: "button", class: "sslw-primary" }, "New views");
-  again.addEventListener("click", () => {
-    draws += 1;
-    numbers = uniforms(n * DRAWS, Math.imul(seed + 1, 0x9e3779b1) + draws);
-    draw();
-  });
-  const reset = make("button", { type: "button" }, "Reset");
-  reset.addEventListener("click", () => {
-    [numbers, draws, selected] = [first, 0, 0];
-    model.set("sliders", { ...model.get("start") });
-    model.save_changes();
-    draw();
-  });
-  const drawCount = make("span", { class: "sslw-note" });
-
-  root.append(
-    count > 1 ? make("div", { class: "sslw-thumbs", role: "radiogroup", "aria-label": "Image" }, thumbnails) : "",
-    make(
-      "div",
-      { class: "sslw-columns" },
-      make(
-        "figure",
-        { class: "sslw-original" },
-        make("div", { class: "sslw-stack", style: `aspect-ratio: ${width} / ${height}` }, original, overlay),
-        caption,
-      ),
-      make(
-        "div",
-        { class: "sslw-side" },
-        make("div", { class: "sslw-views", role: "radiogroup", "aria-label": "Views" }, views.map((v) => v.card)),
-        make("div", { class: "sslw-buttons" }, again, reset, drawCount),
-      ),
-    ),
-    make(
-      "div",
-      { class: "sslw-controls", role: "group", "aria-label": "Augmentation" },
-      make("h4", {}, "How far a view may go"),
-      [controls.scale.row, controls.strength.row],
-      make("h4", {}, "How often a view is"),
-      PROBABILITIES.map(([name]) => controls[name].row),
-    ),
-    make("div", { class: "sslw-making" }, filmTitle, make("ol", { class: "sslw-film" }, film.map((f) => f.item))),
-    live,
-  );
-
-  /** All views from the numbers and the sliders. */
-  function draw() {
-    sliders = model.get("sliders");
-    const a = settings(family, sliders);
-    const image = images[chosen];
-    paint(original, image);
-    original.setAttribute("aria-label", `${picture(chosen)}, with a frame where each view was cut`);
-    caption.textContent = `${labels.length ? `${picture(chosen)}: ` : ""}the frames show where each view was cut`;
-    thumbnails.forEach((label, i) => (label.firstChild.checked = i === chosen));
-    drawn = views.map(({ input, canvas, text }, k) => {
-      const p = parameters(numbers.subarray(k * DRAWS, (k + 1) * DRAWS), a, height, width);
-      paint(canvas, apply(image, p, a));
-      text.textContent = summary(p, area);
-      input.setAttribute("aria-label", `View ${k + 1}: ${text.textContent}`);
-      const [top, left, h, w] = p.box;
-      for (const rect of frames[k].children) {
-        for (const [name, value] of Object.entries({ x: left, y: top, width: w, height: h })) rect.setAttribute(name, value);
-      }
-      const x = left + ((k + 1) % 4 > 1 ? w - side : 0); // the numbers go round the corners, not to hide each other
-      const y = top + (k % 4 > 1 ? h - side : 0);
-      tags[k].setAttribute("transform", `translate(${x} ${y})`);
-      return { p, a };
-    });
-    for (const [name, control] of Object.entries(controls)) control.set(sliders[name]);
-    drawCount.textContent = draws ? `draw ${draws}` : "";
-    focus();
-  }
-
-  /** The selected (or hovered) view: its frame on top, its nine steps. */
-  function focus() {
-    const k = hovered ?? selected;
-    views.forEach(({ input, card }, i) => {
-      input.checked = i === selected;
-      card.classList.toggle("sslw-on", i === k);
-      frames[i].classList.toggle("sslw-on", i === k);
-    });
-    if (boxes.lastChild !== frames[k]) boxes.append(frames[k]);
-    const { p, a } = drawn[k];
-    const made = steps(images[chosen], p, a);
-    filmTitle.textContent = `How view ${k + 1} was made`;
-    filmTitle.style.setProperty("--view", COLORS[k % COLORS.length]);
-    made.forEach((step, i) => {
-      const { canvas, what, value, item } = film[i];
-      paint(canvas, step.image);
-      [what.textContent, value.textContent] = words(step, area);
-      item.classList.toggle("sslw-off", !step.on);
-    });
-    if (hovered === null) {
-      const done = made.filter((s) => s.on).map((s) => words(s, area).join(" "));
-      live.textContent = `View ${k + 1}: ${done.join(", ")}`;
-    }
-  }
-
-  const { soon, cancel } = oncePerFrame(draw);
-  const stop = listen(model, ["sliders"], soon);
-  draw();
+  const widget = { model, ...stateOf(model) };
+  widget.parts = partsOf(widget);
+  root.append(...layout(widget));
+  const { soon, cancel } = oncePerFrame(() => draw(widget));
+  const ignore = listen(model, ["sliders"], soon);
+  draw(widget);
   return () => {
-    stop();
+    ignore();
     cancel();
     root.remove();
   };

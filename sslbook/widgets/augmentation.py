@@ -10,11 +10,12 @@ import torch
 import traitlets
 from torch import Tensor
 
-from sslbook.views import DRAWS, Augmentation, simclr
+from sslbook.views import DRAWS, Augmentation, simclr_views
+from sslbook.widgets._pictures import as_bytes, check_pictures
 from sslbook.widgets._source import source
 
 COLORS = ("brightness", "contrast", "saturation", "hue")
-MOST_IMAGES, MOST_VIEWS = 24, 12
+MOST_VIEWS = 12
 
 
 class AugmentationExplorer(anywidget.AnyWidget):
@@ -56,36 +57,21 @@ class AugmentationExplorer(anywidget.AnyWidget):
         views: int = 6,
         **kwargs,
     ):
-        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
-            got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-            raise ValueError(
-                f"images must be a tensor (N, 3, height, width), got {got}; for one image pass image[None]"
-            )
-        if images.dtype != torch.uint8:
-            raise ValueError(
-                f"images must be uint8, got {images.dtype}; for floats in [0, 1]: (255 * images).round().byte()"
-            )
-        if not 1 <= len(images) <= MOST_IMAGES:
-            raise ValueError(f"images must hold 1 to {MOST_IMAGES} pictures, got {len(images)}; pass images[:12]")
-        if labels is not None and len(labels) != len(images):
-            raise ValueError(f"labels must name each of the {len(images)} images, got {len(labels)} names")
+        names = check_pictures(images, labels)
         if not 1 <= views <= MOST_VIEWS:
             raise ValueError(f"views must lie in 1..{MOST_VIEWS}, got {views}")
-        strength = 1.0
-        if not any(getattr(augmentation, c) for c in COLORS):  # give the strength slider something to multiply
-            strength = 0.0 if augmentation.jitter else 1.0
-            augmentation = replace(augmentation, **{c: getattr(simclr(1)[0], c) for c in COLORS})
-        self._family = augmentation
+        self._family, strength = _with_colors(augmentation)
         start = {name: getattr(augmentation, name) for name in ("flip", "jitter", "grey", "blur", "solarize")}
         start |= {"scale": augmentation.scale[0], "strength": strength}
+        family = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self._family).items()}
         u = torch.rand(views, DRAWS, generator=torch.Generator().manual_seed(seed))
         super().__init__(
-            pixels=images.cpu().contiguous().numpy().tobytes(),
+            pixels=as_bytes(images),
             shape=[len(images), *images.shape[2:]],
-            labels=[str(label) for label in labels] if labels is not None else [],
+            labels=names,
             uniforms=u.numpy().tobytes(),
             seed=seed,
-            family={k: list(v) if isinstance(v, tuple) else v for k, v in asdict(augmentation).items()},
+            family=family,
             start=start,
             sliders=dict(start),
             **kwargs,
@@ -99,3 +85,11 @@ class AugmentationExplorer(anywidget.AnyWidget):
         colors = {c: strength * getattr(self._family, c) for c in COLORS}
         colors["hue"] = min(0.5, colors["hue"])
         return replace(self._family, scale=(low, self._family.scale[1]), **colors, **s)
+
+
+def _with_colors(augmentation: Augmentation) -> tuple[Augmentation, float]:
+    """The augmentation with ranges that the strength slider can multiply, and where this slider starts."""
+    if any(getattr(augmentation, c) for c in COLORS):
+        return augmentation, 1.0
+    family = replace(augmentation, **{c: getattr(simclr_views(1)[0], c) for c in COLORS})
+    return family, 0.0 if augmentation.jitter else 1.0

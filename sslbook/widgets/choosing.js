@@ -2,7 +2,10 @@
 
 /** [{method, page, points, effects}], the most points first; equal ones keep the order of `methods`. */
 export function rank(methods, questions, answers) {
-  const chosen = questions.flatMap(([key, , options]) => options.filter(([option]) => option === answers[key]).flatMap(([, , effects]) => effects));
+  const chosen = questions.flatMap(([key, , options]) => {
+    const option = options.find(([name]) => name === answers[key]);
+    return option ? option[2] : [];
+  });
   return methods
     .map(([method, page]) => {
       const effects = chosen.filter(([name]) => name === method);
@@ -16,7 +19,8 @@ const signed = (points) => (points > 0 ? `+${points}` : `${points}`.replace("-",
 /** Who is ahead, for eyes and screen readers. */
 function summary(ranked) {
   const top = ranked.filter(({ points }) => points === ranked[0].points);
-  if (top.length > 1) return `Equal at the top (${signed(top[0].points)}): ${top.map(({ method }) => method).join(", ")}.`;
+  const names = top.map(({ method }) => method).join(", ");
+  if (top.length > 1) return `Equal at the top (${signed(top[0].points)}): ${names}.`;
   const [first, second] = ranked.map(({ method, points }) => `${method} (${signed(points)})`);
   return `First ${first}, then ${second}.`;
 }
@@ -28,47 +32,60 @@ function link(text, where) {
   return root === undefined ? make("span", {}, text) : make("a", { href: `${root}book/${where}.html` }, text);
 }
 
-function render({ model, el }) {
-  const methods = model.get("methods");
-  const questions = model.get("questions");
-  const root = makeRoot(el, "choosing", "Which method for my problem?");
-  const put = (answers) => {
-    model.set("answers", answers);
-    model.save_changes();
+/** A question with its options: {item, set(option)}; no option is chosen where it is still open. */
+function questionPart([, text, options], choose) {
+  const name = unique();
+  const inputs = options.map(([option]) => make("input", { type: "radio", name, onchange: () => choose(option) }));
+  const rows = options.map(([, words], k) => make("label", {}, inputs[k], make("span", {}, words)));
+  const set = (chosen) => options.forEach(([option], k) => (inputs[k].checked = option === chosen));
+  return { item: make("fieldset", {}, make("legend", {}, text), rows), set };
+}
+
+function partsOf({ model, questions }) {
+  const answer = (key, option) => put(model, "answers", { ...model.get("answers"), [key]: option });
+  return {
+    sets: questions.map((question) => questionPart(question, (option) => answer(question[0], option))),
+    again: button("Start again", () => put(model, "answers", {})),
+    said: make("p", { class: "sslw-first", "aria-live": "polite" }),
+    list: make("ol", { class: "sslw-ranking" }),
   };
+}
 
-  const radios = [];
-  const sets = questions.map(([key, text, options]) => {
-    const name = unique();
-    const rows = options.map(([option, words]) => {
-      const input = make("input", { type: "radio", name, onchange: () => put({ ...model.get("answers"), [key]: option }) });
-      radios.push({ key, option, input });
-      return make("label", {}, input, make("span", {}, words));
-    });
-    return make("fieldset", {}, make("legend", {}, text), rows);
+const NOTE = "The facts are the sources\u2019; how many points a fact is worth is this book\u2019s judgement.";
+
+function layout({ sets, again, said, list }) {
+  const buttons = make("div", { class: "sslw-buttons" }, again);
+  const asked = make("div", { class: "sslw-questions" }, sets.map(({ item }) => item), buttons);
+  const note = make("p", { class: "sslw-note" }, NOTE);
+  return make("div", { class: "sslw-halves" }, asked, make("div", {}, said, list, note));
+}
+
+/** A method's place in the list, with a line for each answer that speaks for or against it. */
+function rankedItem({ method, page, points, effects }) {
+  const reasons = effects.map(([, points, reason, source, where]) => {
+    const text = make("span", {}, `${reason} `, make("small", {}, link(source, where)));
+    return make("li", { class: points > 0 ? "sslw-for" : "sslw-against" }, make("b", {}, signed(points)), text);
   });
-  const again = make("button", { type: "button", onclick: () => put({}) }, "Start again");
-  const said = make("p", { class: "sslw-first", "aria-live": "polite" });
-  const list = make("ol", { class: "sslw-ranking" });
-  const note = make("p", { class: "sslw-note" }, "The facts are the sources\u2019; how many points a fact is worth is this book\u2019s judgement.");
-  const asked = make("div", { class: "sslw-questions" }, sets, make("div", { class: "sslw-buttons" }, again));
-  root.append(make("div", { class: "sslw-halves" }, asked, make("div", {}, said, list, note)));
+  return make("li", {}, make("h4", {}, link(method, page), make("b", {}, signed(points))), make("ul", {}, reasons));
+}
 
-  function draw() {
-    const answers = model.get("answers");
-    for (const { key, option, input } of radios) input.checked = answers[key] === option;
-    again.disabled = !Object.keys(answers).length;
-    const ranked = rank(methods, questions, answers);
-    said.textContent = again.disabled ? "Answer in any order; every answer moves the list." : summary(ranked);
-    list.replaceChildren(...ranked.map(({ method, page, points, effects }) => {
-      const reasons = effects.map(([, points, reason, source, where]) =>
-        make("li", { class: points > 0 ? "sslw-for" : "sslw-against" }, make("b", {}, signed(points)), make("span", {}, `${reason} `, make("small", {}, link(source, where)))));
-      return make("li", {}, make("h4", {}, link(method, page), make("b", {}, signed(points))), make("ul", {}, reasons));
-    }));
-  }
+function draw({ model, methods, questions, parts }) {
+  const answers = model.get("answers");
+  const ranked = rank(methods, questions, answers);
+  const none = !Object.keys(answers).length;
+  questions.forEach(([key], k) => parts.sets[k].set(answers[key]));
+  parts.again.disabled = none;
+  parts.said.textContent = none ? "Answer in any order; every answer moves the list." : summary(ranked);
+  parts.list.replaceChildren(...ranked.map(rankedItem));
+}
 
-  const ignore = listen(model, ["answers"], draw);
-  draw();
+function render({ model, el }) {
+  const root = makeRoot(el, "choosing", "Which method for my problem?");
+  const widget = { model, methods: model.get("methods"), questions: model.get("questions") };
+  widget.parts = partsOf(widget);
+  root.append(layout(widget.parts));
+  const ignore = listen(model, ["answers"], () => draw(widget));
+  draw(widget);
   return () => {
     ignore();
     root.remove();

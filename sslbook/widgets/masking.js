@@ -19,7 +19,28 @@ export function maskIndices(hidden) {
   return [visible, restore].map((indices) => BigInt64Array.from(indices, BigInt));
 }
 
-/** The network in this page: (image, hidden) to every patch as predicted. `address` is onnxruntime-web's folder. */
+/** Mean squared error over the hidden patches: the network's, and of the picture's mean colour. Colours in [0, 1]. */
+export function errors(image, predicted, inHidden) {
+  const area = inHidden.length;
+  let [network, colour, count] = [0, 0, 0];
+  for (let c = 0; c < 3; c++) {
+    const plane = image.subarray(c * area, (c + 1) * area);
+    const mean = plane.reduce((a, b) => a + b, 0) / area;
+    for (let i = 0; i < area; i++) {
+      if (!inHidden[i]) continue;
+      network += (predicted[c * area + i] - plane[i]) ** 2;
+      colour += (mean - plane[i]) ** 2;
+      count += 1;
+    }
+  }
+  return { network: network / count, colour: colour / count }; // 0 / 0 is NaN: nothing is hidden
+}
+
+const hiddenIn = (hidden) => hidden.filter(Boolean).length;
+
+// -- networks: {run(image, hidden), stop()}, where run promises every patch as predicted
+
+/** The network in this page. `address` is onnxruntime-web's folder. */
 export async function inPage(address, network, images, size) {
   const ort = await import(new URL("ort.wasm.bundle.min.mjs", address).href);
   ort.env.wasm.numThreads = 1; // more need headers that a plain server does not send
@@ -52,317 +73,354 @@ function inPython(model) {
   return { run, stop: () => model.off("msg:custom", hear) };
 }
 
-/** Mean squared error over the hidden patches: the network's, and of the picture's mean colour. Colours in [0, 1]. */
-export function errors(image, predicted, inHidden) {
-  const area = inHidden.length;
-  let [network, colour, count] = [0, 0, 0];
-  for (let c = 0; c < 3; c++) {
-    const plane = image.subarray(c * area, (c + 1) * area);
-    const mean = plane.reduce((a, b) => a + b, 0) / area;
-    for (let i = 0; i < area; i++) {
-      if (!inHidden[i]) continue;
-      network += (predicted[c * area + i] - plane[i]) ** 2;
-      colour += (mean - plane[i]) ** 2;
-      count += 1;
-    }
-  }
-  return { network: network / count, colour: colour / count }; // 0 / 0 is NaN: nothing is hidden
-}
+// -- state
 
-/** Draw (3, size, size) colours at native size; patches that `isHidden` names stay open. */
-function paint(canvas, data, isHidden = () => false) {
-  const { width, height } = canvas;
-  const area = width * height;
-  const pixels = new ImageData(width, height);
-  for (let i = 0; i < area; i++) {
-    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = 255 * data[c * area + i];
-    pixels.data[4 * i + 3] = isHidden(i) ? 0 : 255;
-  }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
-}
-
-function render({ model, el }) {
-  const [count, size, side] = model.get("shape");
-  const [area, grid] = [size * size, size / side];
-  const patches = grid * grid;
+function stateOf(model) {
+  const [, size, side] = model.get("shape");
+  const grid = size / side;
   const labels = model.get("labels");
-  const firstOrder = model.get("order");
+  const order = model.get("order");
   const counts = model.get("counts");
-  const file = array(model, "network", Uint8Array);
-  const pictures = (trait) => {
-    const bytes = array(model, trait, Uint8Array);
-    const one = (i) => Float32Array.from(bytes.subarray(3 * area * i, 3 * area * (i + 1)), (x) => x / 255);
-    return Array.from({ length: bytes.length / (3 * area) }, (_, i) => one(i));
+  const row = (pixel) => Math.floor(pixel / size / side);
+  const column = (pixel) => Math.floor((pixel % size) / side);
+  return {
+    size,
+    grid,
+    patches: grid * grid,
+    patchOf: Array.from({ length: size * size }, (_, pixel) => grid * row(pixel) + column(pixel)),
+    labels,
+    nameOf: (i) => (labels.length ? labels[i] : `image ${i + 1}`),
+    images: picturesOf(model, "pixels", size, size),
+    stored: picturesOf(model, "stored", size, size).map(({ data }) => data),
+    counts, // numbers of hidden patches that are stored
+    file: array(model, "network", Uint8Array),
+    firstOrder: order,
+    order, // in which the slider hides patches
+    start: hiddenIn(model.get("hidden")),
+    stops: counts, // numbers of hidden patches that the slider offers
+    draws: 0, // how often a new mask was drawn
+    stroke: null, // while a pointer is down: does it hide or show?
+    network: null, // as long as there is none, stored pictures are shown
+    candidate: null, // the one that is tried
+    place: "", // where it runs
+    timer: 0,
+    busy: false, // a prediction is under way
+    stale: false, // and something changed since
+    gone: false,
   };
-  const images = pictures("pixels");
-  const stored = pictures("stored");
-  const patchOf = Array.from({ length: area }, (_, i) => grid * Math.floor(i / size / side) + Math.floor((i % size) / side));
-  const hiddenIn = (hidden) => hidden.filter(Boolean).length;
-  const start = hiddenIn(model.get("hidden"));
+}
 
-  let network = null; // {run, stop}; as long as there is none, stored pictures are shown
-  let candidate = null; // the one that is tried
-  let place = ""; // where it runs
-  let stops = counts; // numbers of hidden patches that the slider offers
-  let order = firstOrder;
-  let draws = 0; // how often a new mask was drawn
-  let stroke = null; // while a pointer is down: does it hide or show?
-  let [busy, stale, gone] = [false, false, false];
+function hide({ model }, patch, hides) {
+  const hidden = [...model.get("hidden")];
+  if (hidden[patch] === hides) return;
+  hidden[patch] = hides;
+  model.set("hidden", hidden);
+}
 
-  const root = makeRoot(el, "masking", "MAE explorer");
-  root.style.setProperty("--grid", grid);
-  const picture = (i) => (labels.length ? labels[i] : `image ${i + 1}`);
-  const put = (trait, value) => {
-    model.set(trait, value);
-    model.save_changes();
+/** Frame one patch in all panels. */
+function point({ root, grid, network }, patch) {
+  root.classList.toggle("sslw-pointing", patch !== null && network !== null);
+  root.style.setProperty("--row", Math.floor(patch / grid));
+  root.style.setProperty("--column", patch % grid);
+}
+
+function newMask(widget) {
+  const { model, patches, start } = widget;
+  widget.draws += 1;
+  const u = drawnAgain(patches, model.get("seed"), widget.draws);
+  widget.order = [...u.keys()].sort((a, b) => u[a] - u[b]);
+  const now = hiddenIn(model.get("hidden"));
+  put(model, "hidden", firstOf(widget.order, now % patches ? now : start)); // all or none can be hidden in one way only
+}
+
+/** The stop of the slider that is nearest to n hidden patches. */
+function nearestStop({ stops }, n) {
+  return stops.reduce((best, stop, i) => (Math.abs(stop - n) < Math.abs(stops[best] - n) ? i : best), 0);
+}
+
+/** The picture that Python stored for this mask, if it did. */
+function kept({ counts, firstOrder, stored }, i, hidden) {
+  const n = hiddenIn(hidden);
+  const k = counts.indexOf(n);
+  return k >= 0 && firstOrder.slice(0, n).every((patch) => hidden[patch]) ? stored[counts.length * i + k] : null;
+}
+
+// -- parts
+
+function partsOf(widget) {
+  const { model, images, nameOf, patches } = widget;
+  const switches = latticeSwitches(widget);
+  const label = "Patches: a pressed one is hidden";
+  const lattice = make("div", { class: "sslw-lattice", role: "group", "aria-label": label }, switches);
+  const panels = PANELS.map((kind) => [kind, panelPart(widget, kind, kind === "masked" ? lattice : "")]);
+  return {
+    thumbs: thumbnails("Picture", images, nameOf, (i) => put(model, "image", i)),
+    switches,
+    panels: Object.fromEntries(panels),
+    ratio: slider({
+      label: "Hidden",
+      hint: "The share of hidden patches; which ones, New mask draws",
+      min: 0, max: 1, step: 1, format: (stop) => percent(widget.stops[stop] / patches),
+      oninput: (stop) => put(model, "hidden", firstOf(widget.order, widget.stops[stop])),
+    }),
+    fresh: primaryButton("New mask", () => newMask(widget)),
+    error: readout("Error on hidden patches (MSE)"),
+    guess: readout("Error of the picture\u2019s mean colour", "on the same patches"),
+    time: readout("Prediction"),
+    status: make("p", { class: "sslw-note" }, "Starting the network\u2026"),
+    live: liveText(),
   };
-  const hide = (i, hides) => {
-    const hidden = [...model.get("hidden")];
-    if (hidden[i] === hides) return;
-    hidden[i] = hides;
-    model.set("hidden", hidden);
-  };
+}
 
-  // which picture
-  const name = unique();
-  const blank = (attributes) => make("canvas", { width: size, height: size, ...attributes });
-  const thumbnails = images.map((image, i) => {
-    const canvas = blank({ "aria-hidden": "true" });
-    paint(canvas, image);
-    const input = make("input", { type: "radio", name, "aria-label": picture(i), onchange: () => put("image", i) });
-    return make("label", { class: "sslw-thumb", title: picture(i) }, input, canvas);
-  });
-
-  // on the masked picture lies a grid of switches for the keyboard, one of them in the order of Tab
-  const switches = Array.from({ length: patches }, (_, i) => {
-    const [row, column] = [Math.floor(i / grid), i % grid];
-    const keys = {
-      ArrowLeft: Math.max(i - 1, i - column), ArrowRight: Math.min(i + 1, i - column + grid - 1),
-      ArrowUp: row ? i - grid : i, ArrowDown: row < grid - 1 ? i + grid : i,
-      Home: i - column, End: i - column + grid - 1,
-    };
-    return make("button", {
+/** On the masked picture lies a grid of switches for the keyboard, one of them in the order of Tab. */
+function latticeSwitches(widget) {
+  const { model, grid, patches } = widget;
+  const switches = Array.from({ length: patches }, (_, i) =>
+    make("button", {
       type: "button",
       tabindex: i ? -1 : 0,
-      "aria-label": `row ${row + 1}, column ${column + 1}`,
+      "aria-label": `row ${Math.floor(i / grid) + 1}, column ${(i % grid) + 1}`,
       onfocus: () => {
         switches.forEach((other, j) => (other.tabIndex = i === j ? 0 : -1));
-        point(i);
+        point(widget, i);
       },
-      onblur: () => point(null),
+      onblur: () => point(widget, null),
       onclick: () => {
-        if (!network) return;
-        hide(i, !model.get("hidden")[i]);
+        if (!widget.network) return;
+        hide(widget, i, !model.get("hidden")[i]);
         model.save_changes();
       },
       onkeydown: (event) => {
-        if (!(event.key in keys)) return;
+        const to = patchAfter(event.key, i, grid);
+        if (to === undefined) return;
         event.preventDefault();
-        switches[keys[event.key]].focus();
+        switches[to].focus();
       },
-    });
-  });
-  const lattice = make("div", { class: "sslw-lattice", role: "group", "aria-label": "Patches: a pressed one is hidden" }, switches);
+    }),
+  );
+  return switches;
+}
 
-  const panels = Object.fromEntries(PANELS.map((kind) => [kind, panel(kind)]));
-  function panel(kind) {
-    const canvas = blank({ role: "img" });
-    const stage = make("div", { class: `sslw-picture sslw-picture-${kind}` }, canvas, kind === "masked" ? lattice : "");
-    const patchAt = (event) => {
-      const box = stage.getBoundingClientRect();
-      const [x, y] = [(event.clientX - box.x) / box.width, (event.clientY - box.y) / box.height];
-      return x >= 0 && x < 1 && y >= 0 && y < 1 ? grid * Math.floor(grid * y) + Math.floor(grid * x) : null;
-    };
-    const pointers = {
-      pointerdown: (event) => {
-        // a finger hides on the masked picture only: it must be able to scroll past the others
-        if (!network || event.button !== 0 || (event.pointerType !== "mouse" && kind !== "masked")) return;
-        stage.setPointerCapture(event.pointerId);
-        const i = patchAt(event);
-        if (i === null) return;
-        stroke = !model.get("hidden")[i];
-        hide(i, stroke);
-      },
-      pointermove: (event) => {
-        const i = patchAt(event);
-        point(i);
-        if (stroke !== null && i !== null) hide(i, stroke);
-      },
-      pointerleave: () => point(null),
-      lostpointercapture: () => {
-        stroke = null;
-        model.save_changes();
-      },
-    };
-    for (const [type, listener] of Object.entries(pointers)) stage.addEventListener(type, listener);
-    const note = make("span");
-    const title = make("b", {}, kind[0].toUpperCase() + kind.slice(1));
-    return { canvas, note, item: make("figure", {}, stage, make("figcaption", {}, title, " ", note)) };
-  }
-  /** Frame one patch in all panels. */
-  function point(i) {
-    root.classList.toggle("sslw-pointing", i !== null && network !== null);
-    root.style.setProperty("--row", Math.floor(i / grid));
-    root.style.setProperty("--column", i % grid);
-  }
+/** Where a key leads from a patch; undefined for keys that mean nothing here. */
+function patchAfter(key, i, grid) {
+  const [row, column] = [Math.floor(i / grid), i % grid];
+  const [first, last] = [i - column, i - column + grid - 1]; // of the row
+  return {
+    ArrowLeft: Math.max(i - 1, first), ArrowRight: Math.min(i + 1, last),
+    ArrowUp: row ? i - grid : i, ArrowDown: row < grid - 1 ? i + grid : i,
+    Home: first, End: last,
+  }[key];
+}
 
-  const ratio = slider({
-    label: "Hidden",
-    hint: "The share of hidden patches; which ones, New mask draws",
-    min: 0, max: 1, step: 1, format: (stop) => percent(stops[stop] / patches),
-    oninput: (stop) => put("hidden", firstOf(order, stops[stop])),
-  });
-  const fresh = make("button", { type: "button", class: "sslw-primary" }, "New mask");
-  fresh.addEventListener("click", () => {
-    draws += 1;
-    const u = uniforms(patches, Math.imul(model.get("seed") + 1, 0x9e3779b1) + draws);
-    order = [...u.keys()].sort((a, b) => u[a] - u[b]);
-    const now = hiddenIn(model.get("hidden"));
-    put("hidden", firstOf(order, now % patches ? now : start)); // all or none can be hidden in one way only
-  });
+function panelPart(widget, kind, above) {
+  const { size } = widget;
+  const canvas = make("canvas", { role: "img", width: size, height: size });
+  const stage = make("div", { class: `sslw-picture sslw-picture-${kind}` }, canvas, above);
+  listenToPointer(widget, kind, stage);
+  const note = make("span");
+  const title = make("b", {}, kind[0].toUpperCase() + kind.slice(1));
+  return { canvas, note, item: make("figure", {}, stage, make("figcaption", {}, title, " ", note)) };
+}
 
-  const [error, guess, time] = ["Error on hidden patches (MSE)", "Error of the picture\u2019s mean colour", "Prediction"].map((label) => {
-    const [value, note] = [make("b"), make("small")];
-    return { value, note, item: make("div", {}, make("dt", {}, label), make("dd", {}, value, note)) };
-  });
-  guess.note.textContent = "on the same patches";
-  const status = make("p", { class: "sslw-note" }, "Starting the network\u2026");
-  const live = make("p", { class: "sslw-hidden", "aria-live": "polite" });
+/** A click hides or shows a patch; a stroke does everywhere what it did to its first patch. */
+function listenToPointer(widget, kind, stage) {
+  const { model, grid } = widget;
+  const patchAt = (event) => {
+    const box = stage.getBoundingClientRect();
+    const [x, y] = [(event.clientX - box.x) / box.width, (event.clientY - box.y) / box.height];
+    return x >= 0 && x < 1 && y >= 0 && y < 1 ? grid * Math.floor(grid * y) + Math.floor(grid * x) : null;
+  };
+  const listeners = {
+    pointerdown: (event) => {
+      // a finger hides on the masked picture only: it must be able to scroll past the others
+      const touchable = event.pointerType === "mouse" || kind === "masked";
+      if (!widget.network || event.button !== 0 || !touchable) return;
+      stage.setPointerCapture(event.pointerId);
+      const i = patchAt(event);
+      if (i === null) return;
+      widget.stroke = !model.get("hidden")[i];
+      hide(widget, i, widget.stroke);
+    },
+    pointermove: (event) => {
+      const i = patchAt(event);
+      point(widget, i);
+      if (widget.stroke !== null && i !== null) hide(widget, i, widget.stroke);
+    },
+    pointerleave: () => point(widget, null),
+    lostpointercapture: () => {
+      widget.stroke = null;
+      model.save_changes();
+    },
+  };
+  for (const [type, listener] of Object.entries(listeners)) stage.addEventListener(type, listener);
+}
 
-  root.append(
-    count > 1 ? make("div", { class: "sslw-thumbs", role: "radiogroup", "aria-label": "Picture" }, thumbnails) : "",
+function layout({ parts }) {
+  const { thumbs, panels, status, ratio, fresh, error, guess, time, live } = parts;
+  const buttons = make("div", { class: "sslw-buttons" }, fresh);
+  return [
+    thumbs.row,
     make("div", { class: "sslw-panels" }, PANELS.map((kind) => panels[kind].item)),
     status,
-    make("div", { class: "sslw-controls", role: "group", "aria-label": "Mask" }, ratio.row, make("div", { class: "sslw-buttons" }, fresh)),
-    make("dl", { class: "sslw-readouts" }, [error, guess, time].map((r) => r.item)),
+    make("div", { class: "sslw-controls", role: "group", "aria-label": "Mask" }, ratio.row, buttons),
+    readoutList([error, guess, time]),
     live,
-  );
+  ];
+}
 
-  const nearest = (n) => stops.reduce((best, stop, i) => (Math.abs(stop - n) < Math.abs(stops[best] - n) ? i : best), 0);
+// -- draw
 
-  /** The picture that Python stored for this mask, if it did. */
-  function kept(i, hidden) {
-    const n = hiddenIn(hidden);
-    const k = counts.indexOf(n);
-    return k >= 0 && firstOrder.slice(0, n).every((patch) => hidden[patch]) ? stored[counts.length * i + k] : null;
+/** The mask at once, the prediction when it is there; what changes meanwhile is predicted next. */
+async function draw(widget) {
+  const { model, root, images, network } = widget;
+  const i = Math.min(model.get("image"), images.length - 1);
+  const hidden = model.get("hidden");
+  drawMask(widget, i, hidden);
+  widget.stale = widget.busy;
+  if (widget.busy) return;
+  widget.busy = true;
+  const began = performance.now();
+  const predicted = network ? await network.run(i, hidden) : kept(widget, i, hidden);
+  const took = network ? performance.now() - began : null;
+  widget.busy = false;
+  if (widget.gone) return;
+  drawPrediction(widget, i, hidden, predicted);
+  drawNumbers(widget, i, hidden, predicted, took);
+  if (widget.stale) widget.soon();
+  else root.setAttribute("aria-busy", "false");
+}
+
+function drawMask(widget, i, hidden) {
+  const { images, labels, nameOf, patches, patchOf, stops, parts } = widget;
+  const { original, masked } = parts.panels;
+  const n = hiddenIn(hidden);
+  paint(original.canvas, images[i]);
+  original.canvas.setAttribute("aria-label", nameOf(i));
+  original.note.textContent = labels.length ? nameOf(i) : "";
+  paint(masked.canvas, images[i], (pixel) => hidden[patchOf[pixel]]);
+  masked.canvas.setAttribute("aria-label", `${nameOf(i)}, masked`);
+  masked.note.textContent = `${n} of ${patches} patches hidden`;
+  parts.switches.forEach((button, patch) => button.setAttribute("aria-pressed", hidden[patch]));
+  parts.thumbs.set(i);
+  parts.ratio.input.max = stops.length - 1;
+  parts.ratio.set(nearestStop(widget, n));
+}
+
+function drawPrediction({ model, images, nameOf, patchOf, parts }, i, hidden, predicted) {
+  const { reconstruction, pasted } = parts.panels;
+  const image = images[i];
+  const area = patchOf.length;
+  if (predicted) {
+    const filled = image.data.map((x, k) => (hidden[patchOf[k % area]] ? predicted[k] : x));
+    paint(reconstruction.canvas, { ...image, data: predicted });
+    paint(pasted.canvas, { ...image, data: filled });
+  } else {
+    const { width, height } = image;
+    for (const { canvas } of [reconstruction, pasted]) canvas.getContext("2d").clearRect(0, 0, width, height);
   }
+  reconstruction.canvas.setAttribute("aria-label", `${nameOf(i)}, every patch as predicted`);
+  reconstruction.note.textContent = model.get("true_moments")
+    ? "every patch as predicted, its true mean and contrast put back"
+    : "every patch as predicted; it learnt the hidden ones only";
+  pasted.canvas.setAttribute("aria-label", `${nameOf(i)}, with hidden patches as predicted`);
+  pasted.note.textContent = "visible patches kept";
+}
 
-  /** The mask at once, the prediction when it is there; what changes meanwhile is predicted next. */
-  async function draw() {
-    const i = Math.min(model.get("image"), count - 1);
-    const hidden = model.get("hidden");
-    drawMask(i, hidden);
-    stale = busy;
-    if (busy) return;
-    busy = true;
-    const began = performance.now();
-    const predicted = network ? await network.run(i, hidden) : kept(i, hidden);
-    const took = network ? performance.now() - began : null;
-    busy = false;
-    if (gone) return;
-    drawPrediction(i, hidden, predicted, took);
-    if (stale) soon();
-    else root.setAttribute("aria-busy", "false");
-  }
+function drawNumbers({ images, patches, patchOf, place, parts }, i, hidden, predicted, took) {
+  const { error, guess, time, live } = parts;
+  const inHidden = patchOf.map((patch) => hidden[patch]);
+  const { network, colour } = predicted ? errors(images[i].data, predicted, inHidden) : {};
+  const shown = (x) => (Number.isFinite(x) ? rounded(x, 4) : "\u2013");
+  error.value.textContent = shown(network);
+  error.detail.textContent = colour > 0 ? `${rounded(network / colour, 2)} times the mean colour\u2019s` : "";
+  guess.value.textContent = shown(colour);
+  time.value.textContent = took === null ? "\u2013" : `${rounded(took, took < 10 ? 1 : 0)} ms`;
+  time.detail.textContent = took === null ? "stored with the page" : place;
+  const said = `Error ${shown(network)}, of the mean colour ${shown(colour)}`;
+  live.textContent = `${hiddenIn(hidden)} of ${patches} patches hidden. ${said}.`;
+}
 
-  function drawMask(i, hidden) {
-    const n = hiddenIn(hidden);
-    paint(panels.original.canvas, images[i]);
-    paint(panels.masked.canvas, images[i], (pixel) => hidden[patchOf[pixel]]);
-    panels.original.canvas.setAttribute("aria-label", picture(i));
-    panels.original.note.textContent = labels.length ? picture(i) : "";
-    panels.masked.canvas.setAttribute("aria-label", `${picture(i)}, masked`);
-    panels.masked.note.textContent = `${n} of ${patches} patches hidden`;
-    switches.forEach((button, patch) => button.setAttribute("aria-pressed", hidden[patch]));
-    thumbnails.forEach((label, k) => (label.firstChild.checked = k === i));
-    ratio.input.max = stops.length - 1;
-    ratio.set(nearest(n));
-  }
+/** Something is different: draw soon, and say so until it is drawn. */
+function changed({ root, soon }) {
+  root.setAttribute("aria-busy", "true");
+  soon();
+}
 
-  function drawPrediction(i, hidden, predicted, took) {
-    const { reconstruction, pasted } = panels;
-    const inHidden = patchOf.map((patch) => hidden[patch]);
-    const image = images[i];
-    if (predicted) {
-      paint(reconstruction.canvas, predicted);
-      paint(pasted.canvas, image.map((x, k) => (inHidden[k % area] ? predicted[k] : x)));
-    } else {
-      for (const { canvas } of [reconstruction, pasted]) canvas.getContext("2d").clearRect(0, 0, size, size);
+// -- which network
+
+/** The page's, Python's, or none. */
+async function begin(widget) {
+  const { model, images, size, file } = widget;
+  const address = document.documentElement.dataset.ort; // where the book's site has it
+  if (file.length && address && typeof WebAssembly === "object") {
+    try {
+      const colours = images.map(({ data }) => data);
+      return await use(widget, await inPage(address, file, colours, size), "in this page, without a server");
+    } catch (error) {
+      console.warn("The network does not run in this page:", error);
     }
-    reconstruction.canvas.setAttribute("aria-label", `${picture(i)}, every patch as predicted`);
-    reconstruction.note.textContent = model.get("true_moments")
-      ? "every patch as predicted, its true mean and contrast put back"
-      : "every patch as predicted; it learnt the hidden ones only";
-    pasted.canvas.setAttribute("aria-label", `${picture(i)}, with hidden patches as predicted`);
-    pasted.note.textContent = "visible patches kept";
-
-    const { network: ours, colour } = predicted ? errors(image, predicted, inHidden) : {};
-    const shown = (x) => (Number.isFinite(x) ? rounded(x, 4) : "\u2013");
-    [error.value.textContent, guess.value.textContent] = [shown(ours), shown(colour)];
-    error.note.textContent = colour > 0 ? `${rounded(ours / colour, 2)} times the mean colour\u2019s` : "";
-    time.value.textContent = took === null ? "\u2013" : `${rounded(took, took < 10 ? 1 : 0)} ms`;
-    time.note.textContent = took === null ? "stored with the page" : place;
-    live.textContent = `${hiddenIn(hidden)} of ${patches} patches hidden. Error ${shown(ours)}, of the mean colour ${shown(colour)}.`;
   }
+  widget.timer = setTimeout(() => fallBack(widget), PATIENCE);
+  await use(widget, inPython(model), "in Python");
+  clearTimeout(widget.timer);
+}
 
-  /** Take this network from now on, if it proves to run. */
-  async function use(next, where) {
-    if (gone) return next.stop();
-    candidate = next;
-    await next.run(0, firstOf(firstOrder, start));
-    if (gone) return;
-    [network, place, stops] = [next, where, [...Array(patches + 1).keys()]];
-    settle("Click or drag over patches to hide or show them; by keyboard, arrow keys and space.");
-  }
+/** Take this network from now on, if it proves to run. */
+async function use(widget, next, place) {
+  const { firstOrder, start, patches } = widget;
+  if (widget.gone) return next.stop();
+  widget.candidate = next;
+  await next.run(0, firstOf(firstOrder, start));
+  if (widget.gone) return;
+  Object.assign(widget, { network: next, place, stops: [...Array(patches + 1).keys()] });
+  settle(widget, "Click or drag over patches to hide or show them; by keyboard, arrow keys and space.");
+}
 
-  function settle(text) {
-    status.textContent = text;
-    fresh.disabled = !network;
-    for (const button of switches) button.setAttribute("aria-disabled", !network);
-    root.classList.toggle("sslw-touchable", network !== null);
-    changed();
-  }
+function fallBack(widget) {
+  const { model, file, firstOrder, counts } = widget;
+  const what = file.length ? "WebAssembly, which does not run here" : "the network, which this page does not hold";
+  settle(widget, `Clicking on patches needs ${what}, or a kernel. The slider chooses among stored masks.`);
+  const hidden = model.get("hidden");
+  if (kept(widget, 0, hidden)) return;
+  put(model, "hidden", firstOf(firstOrder, counts[nearestStop(widget, hiddenIn(hidden))]));
+}
 
-  function fallBack() {
-    const what = file.length ? "WebAssembly, which does not run here" : "the network, which this page does not hold";
-    settle(`Clicking on patches needs ${what}, or a kernel. The slider chooses among stored masks.`);
-    if (!kept(0, model.get("hidden"))) put("hidden", firstOf(firstOrder, counts[nearest(hiddenIn(model.get("hidden")))]));
-  }
+function settle(widget, text) {
+  const { root, network, parts } = widget;
+  parts.status.textContent = text;
+  parts.fresh.disabled = !network;
+  for (const button of parts.switches) button.setAttribute("aria-disabled", !network);
+  root.classList.toggle("sslw-touchable", network !== null);
+  changed(widget);
+}
 
-  async function begin() {
-    const address = document.documentElement.dataset.ort; // where the book's site has it
-    if (file.length && address && typeof WebAssembly === "object") {
-      try {
-        return await use(await inPage(address, file, images, size), "in this page, without a server");
-      } catch (error) {
-        console.warn("The network does not run in this page:", error);
-      }
-    }
-    timer = setTimeout(fallBack, PATIENCE);
-    await use(inPython(model), "in Python");
-    clearTimeout(timer);
-  }
-
-  let timer = 0;
-  const { soon, cancel } = oncePerFrame(draw);
-  const changed = () => {
-    root.setAttribute("aria-busy", "true");
-    soon();
-  };
-  const ignore = listen(model, ["image", "hidden"], changed);
-  // onnxruntime-web is large: it is fetched when the reader comes near
+/** onnxruntime-web is large: it is fetched when the reader comes near. */
+function beginWhenNear(widget) {
   const observer = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     observer.disconnect();
-    begin();
+    begin(widget);
   }, { rootMargin: "300px" });
-  observer.observe(root);
-  fresh.disabled = true;
-  draw();
+  observer.observe(widget.root);
+  return observer;
+}
+
+function render({ model, el }) {
+  const root = makeRoot(el, "masking", "MAE explorer");
+  const widget = { model, root, ...stateOf(model) };
+  const { soon, cancel } = oncePerFrame(() => draw(widget));
+  widget.soon = soon;
+  widget.parts = partsOf(widget);
+  widget.parts.fresh.disabled = true;
+  root.style.setProperty("--grid", widget.grid);
+  root.append(...layout(widget));
+  const ignore = listen(model, ["image", "hidden"], () => changed(widget));
+  const observer = beginWhenNear(widget);
+  draw(widget);
   return () => {
-    gone = true;
-    candidate?.stop();
-    clearTimeout(timer);
+    widget.gone = true;
+    widget.candidate?.stop();
+    clearTimeout(widget.timer);
     observer.disconnect();
     ignore();
     cancel();

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sslbook.export import Reconstruction, mae_to_onnx, mask_indices
 from sslbook.methods.mae import MAE
+from sslbook.widgets._pictures import as_bytes, check_pictures
 from sslbook.widgets._source import source
 
-MOST_IMAGES = 24
 MOST_BYTES = 8_000_000  # of weights that a page carries
 STORED_RATIOS = (0.25, 0.5, 0.75, 0.9)
 
@@ -64,22 +64,9 @@ class MAEExplorer(anywidget.AnyWidget):
         if not isinstance(mae, MAE):
             raise ValueError(f"mae must be a sslbook.methods.MAE, got {type(mae).__name__}")
         size, patches = mae.encoder.size, mae.encoder.patches
-        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1:] != (3, size, size):
-            got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-            raise ValueError(
-                f"images must be a tensor (N, 3, {size}, {size}), the size of this MAE's encoder, got {got}; "
-                "for one image pass image[None]"
-            )
-        if images.dtype != torch.uint8:
-            raise ValueError(
-                f"images must be uint8, got {images.dtype}; for floats in [0, 1]: (255 * images).round().byte()"
-            )
-        if not 1 <= len(images) <= MOST_IMAGES:
-            raise ValueError(f"images must hold 1 to {MOST_IMAGES} pictures, got {len(images)}; pass images[:12]")
+        names = check_pictures(images, labels, size)
         if not 0 < mask_ratio < 1:
             raise ValueError(f"mask_ratio must lie in (0, 1), got {mask_ratio}")
-        if labels is not None and len(labels) != len(images):
-            raise ValueError(f"labels must name each of the {len(images)} images, got {len(labels)} names")
         self._reconstruction, self._images = Reconstruction(mae), images
         order = torch.randperm(patches, generator=torch.Generator().manual_seed(seed)).tolist()
         count = _hidden_patches(patches, mask_ratio)
@@ -87,14 +74,14 @@ class MAEExplorer(anywidget.AnyWidget):
         masks = [[place in order[:count] for place in range(patches)] for count in counts]
         stored = torch.stack([self._reconstruct(images, mask) for mask in masks], dim=1)
         super().__init__(
-            pixels=images.cpu().contiguous().numpy().tobytes(),
+            pixels=as_bytes(images),
             shape=[len(images), size, mae.encoder.patch],
-            labels=[str(label) for label in labels] if labels is not None else [],
+            labels=names,
             true_moments=mae.norm_pix_loss,
             network=_network(mae),
             order=order,
             counts=counts,
-            stored=(255 * stored).round().byte().numpy().tobytes(),
+            stored=as_bytes((255 * stored).round().byte()),
             seed=seed,
             hidden=masks[counts.index(count)],
             **kwargs,

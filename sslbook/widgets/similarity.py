@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import anywidget
 import torch
 import torch.nn.functional as F
 import traitlets
-from PIL import Image
 from torch import Tensor
 
+from sslbook.widgets._pictures import sheet
 from sslbook.widgets._source import source
 
 MOST_VIEWS, MOST_SIDE = 128, 64
@@ -58,17 +57,7 @@ class SimilarityMatrix(anywidget.AnyWidget):
         names: Sequence[str] | None = None,
         **kwargs,
     ):
-        if isinstance(features, Mapping):
-            if epochs is not None:
-                raise ValueError("epochs are the keys of features when it is a dict; leave epochs out")
-            epochs, features = list(features), list(features.values())
-        else:
-            features = [features] if isinstance(features, Tensor) else list(features)
-            epochs = range(len(features)) if epochs is None else epochs
-        if not features or len(features) != len(epochs):
-            raise ValueError(f"epochs must name each of the {len(features)} features (one or more), got {len(epochs)}")
-        for epoch, z in zip(epochs, features):
-            _check_features(z, f"features of epoch {epoch}", len(features[0]))
+        features, epochs = _by_epoch(features, epochs)
         size = len(features[0])
         if images.ndim != 4 or images.shape[:2] != (size, 3):
             raise ValueError(
@@ -80,13 +69,11 @@ class SimilarityMatrix(anywidget.AnyWidget):
         if not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
             raise ValueError(f"temperature must lie in {TEMPERATURES}, where its slider runs, got {temperature}")
 
-        above = torch.triu_indices(size, size, offset=1)
-        unit = [F.normalize(z.detach().cpu().float(), dim=1) for z in features]
-        sheet, tiles = _sheet(images.detach().cpu())
+        picture, tiles = sheet(images, MOST_SIDE)
         super().__init__(
             size=size,
-            triangles=torch.stack([(z @ z.T)[above[0], above[1]] for z in unit]).numpy().tobytes(),
-            sheet=sheet,
+            triangles=b"".join(_triangle(z) for z in features),
+            sheet=picture,
             tiles=tiles,
             epochs=[str(epoch) for epoch in epochs],
             names=[str(name) for name in names] if names is not None else [],
@@ -94,6 +81,32 @@ class SimilarityMatrix(anywidget.AnyWidget):
             temperature=float(temperature),
             **kwargs,
         )
+
+
+def _by_epoch(
+    features: Tensor | Sequence[Tensor] | Mapping[object, Tensor], epochs: Sequence[object] | None
+) -> tuple[list[Tensor], list[object]]:
+    """The features of each epoch and what to call it, of whichever form they are."""
+    if isinstance(features, Mapping):
+        if epochs is not None:
+            raise ValueError("epochs are the keys of features when it is a dict; leave epochs out")
+        epochs, features = list(features), list(features.values())
+    elif isinstance(features, Tensor):
+        features = [features]
+    features = list(features)
+    epochs = list(range(len(features)) if epochs is None else epochs)
+    if not features or len(features) != len(epochs):
+        raise ValueError(f"epochs must name each of the {len(features)} features (one or more), got {len(epochs)}")
+    for epoch, z in zip(epochs, features):
+        _check_features(z, f"features of epoch {epoch}", len(features[0]))
+    return features, epochs
+
+
+def _triangle(z: Tensor) -> bytes:
+    """The cosines above the diagonal, row by row, as float32."""
+    unit = F.normalize(z.detach().cpu().float(), dim=1)
+    rows, columns = torch.triu_indices(len(z), len(z), offset=1)
+    return (unit @ unit.T)[rows, columns].numpy().tobytes()
 
 
 def _check_features(z: Tensor, what: str, size: int) -> None:
@@ -106,29 +119,3 @@ def _check_features(z: Tensor, what: str, size: int) -> None:
         raise ValueError(f"{what} must have an even number of rows in 4..{MOST_VIEWS}, got {size}; pass fewer images")
     if not torch.isfinite(z).all():
         raise ValueError(f"{what} must be finite, got NaN or infinity; did the training diverge?")
-
-
-def _sheet(images: Tensor) -> tuple[bytes, list]:
-    """All views side by side in one lossless WebP picture, and [[height, width], tiles across]."""
-    if images.dtype == torch.uint8:
-        x = images / 255
-    else:
-        x = images.float()
-        if not (x.min() >= 0 and x.max() <= 1):
-            low, high = x.min().item(), x.max().item()
-            raise ValueError(f"float images must lie in [0, 1], got [{low:.3g}, {high:.3g}]; undo the normalisation")
-    shrink = MOST_SIDE / max(x.shape[2:])
-    if shrink < 1:
-        side = [max(1, round(shrink * s)) for s in x.shape[2:]]
-        x = F.interpolate(x, size=side, mode="bilinear", antialias=True)
-    n, _, height, width = x.shape
-    across = min(n, 8)
-    rows = -(-n // across)
-    canvas = torch.zeros(rows * across, 3, height, width)
-    canvas[:n] = x
-    canvas = (
-        canvas.view(rows, across, 3, height, width).permute(0, 3, 1, 4, 2).reshape(rows * height, across * width, 3)
-    )
-    file = io.BytesIO()
-    Image.fromarray((255 * canvas).round().byte().numpy()).save(file, "WEBP", lossless=True)
-    return file.getvalue(), [[height, width], across]

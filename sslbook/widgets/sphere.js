@@ -1,9 +1,14 @@
 // EmbeddingSphere: where the embeddings of two runs lie on the sphere, epoch by epoch. Follows page.js.
 
 // apart for colour-blind eyes, on light and dark; more classes than colours repeat them
-const CLASS_COLORS = ["#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#8a7fe0", "#b0a000", "#7f8c8d", "#e0507a", "#3d78c9"];
+const CLASS_COLORS = [
+  "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#8a7fe0", "#b0a000", "#7f8c8d", "#e0507a", "#3d78c9",
+];
+const classColor = (c) => CLASS_COLORS[c % CLASS_COLORS.length];
 const SIDES = ["left", "right"];
 const TURN = 0.12; // radians for one press of an arrow key
+const STEEPEST = 1.5; // radians of pitch, up and down
+const PAUSE = 500; // ms that an epoch is shown while the widget plays
 
 /** (run, epoch) of the points as floats: coordinates were stored as bytes in -127..127. */
 export function pointsAt(bytes, [, epochs, n], run, epoch) {
@@ -26,177 +31,220 @@ export function scaled(curves) {
   return { low, high, y };
 }
 
-function render({ model, el }) {
-  const shape = model.get("shape"); // runs, epochs, points
-  const [runCount, epochCount, n] = shape;
-  const bytes = array(model, "points", Int8Array);
-  const runs = model.get("runs");
-  const epochs = model.get("epochs");
-  const labels = model.get("labels");
-  const classes = model.get("classes");
-  const measures = model.get("measures"); // [[name, [[value of each epoch] of each run]]]
+const number = (v) => (Number.isFinite(v) ? rounded(v, Math.abs(v) >= 10 ? 1 : 2) : "\u2013");
 
-  let [yaw, pitch] = [0.6, -0.35];
-  let playing = 0;
+/** {left: make("left"), right: make("right")}. */
+const bothSides = (part) => Object.fromEntries(SIDES.map((side) => [side, part(side)]));
 
-  const root = makeRoot(el, "sphere", "Embeddings on the sphere");
-  const id = unique();
-  const put = (trait, value) => {
-    model.set(trait, value);
-    model.save_changes();
+// -- state
+
+function stateOf(model) {
+  return {
+    shape: model.get("shape"), // runs, epochs, points
+    bytes: array(model, "points", Int8Array),
+    runs: model.get("runs"),
+    epochs: model.get("epochs"),
+    labels: model.get("labels"),
+    classes: model.get("classes"),
+    measures: model.get("measures"), // [[name, [[value of each epoch] of each run]]]
+    yaw: 0.6,
+    pitch: -0.35,
+    playing: 0, // the timer
   };
+}
 
-  const choose = Object.fromEntries(
-    SIDES.map((side) => {
-      const options = runs.map((name, i) => make("option", { value: i }, name));
-      const select = make("select", { id: `${id}-${side}`, onchange: () => put(side, +select.value) }, options);
-      return [side, { select, row: make("div", { class: "sslw-choice" }, make("label", { for: select.id }, side === "left" ? "Left" : "Right"), select) }];
+function turn(widget, by, up) {
+  widget.yaw += by;
+  widget.pitch = within(widget.pitch + up, -STEEPEST, STEEPEST);
+  widget.soon();
+}
+
+/** Epoch by epoch to the last one, from the first if that is shown. */
+function play(widget) {
+  const { model, epochs, parts } = widget;
+  if (widget.playing) return stop(widget);
+  const last = epochs.length - 1;
+  parts.play.textContent = "Stop";
+  if (model.get("epoch") === last) put(model, "epoch", 0);
+  widget.playing = setInterval(() => {
+    const next = model.get("epoch") + 1;
+    if (next <= last) put(model, "epoch", next);
+    if (next >= last) stop(widget);
+  }, PAUSE);
+}
+
+function stop(widget) {
+  clearInterval(widget.playing);
+  widget.playing = 0;
+  widget.parts.play.textContent = "Play";
+}
+
+// -- parts
+
+function partsOf(widget) {
+  const { model, epochs, measures } = widget;
+  const id = unique();
+  return {
+    choices: bothSides((side) => choicePart(widget, side, `${id}-${side}`)),
+    epoch: slider({
+      label: "Epoch",
+      min: 0, max: epochs.length - 1, step: 1, format: (e) => epochs[e],
+      oninput: (e) => {
+        stop(widget);
+        put(model, "epoch", e);
+      },
     }),
-  );
-  const epoch = slider({
-    label: "Epoch", min: 0, max: epochCount - 1, step: 1, format: (e) => epochs[e],
-    oninput: (e) => { stop(); put("epoch", e); },
-  });
-  const play = make("button", { type: "button", class: "sslw-primary" }, "Play");
-  play.addEventListener("click", () => {
-    if (playing) return stop();
-    play.textContent = "Stop";
-    if (model.get("epoch") === epochCount - 1) put("epoch", 0);
-    playing = setInterval(() => {
-      const next = model.get("epoch") + 1;
-      if (next >= epochCount) return stop();
-      put("epoch", next);
-      if (next === epochCount - 1) stop();
-    }, 500);
-  });
-  function stop() {
-    clearInterval(playing);
-    playing = 0;
-    play.textContent = "Play";
-  }
+    play: primaryButton("Play", () => play(widget)),
+    spheres: bothSides((side) => spherePart(widget, side, `${id}-${side}-said`)),
+    charts: measures.map(chartPart),
+  };
+}
 
-  const spheres = Object.fromEntries(
-    SIDES.map((side) => {
-      const canvas = make("canvas", {
-        class: "sslw-ball", tabindex: 0, role: "img", "aria-describedby": `${id}-${side}-said`,
-        onkeydown: (event) => {
-          const step = { ArrowLeft: [-TURN, 0], ArrowRight: [TURN, 0], ArrowUp: [0, -TURN], ArrowDown: [0, TURN] }[event.key];
-          if (!step) return;
-          event.preventDefault();
-          turn(...step);
-        },
-        onpointerdown: (event) => canvas.setPointerCapture(event.pointerId),
-        onpointermove: (event) => event.buttons && turn(event.movementX / 90, event.movementY / 90),
-      });
-      const title = make("h4", { class: `sslw-run sslw-run-${side}` });
-      const said = make("p", { id: `${id}-${side}-said`, class: "sslw-note" });
-      return [side, { canvas, title, said, item: make("figure", {}, title, canvas, make("figcaption", {}, said)) }];
-    }),
-  );
-  function turn(by, up) {
-    yaw += by;
-    pitch = Math.max(-1.5, Math.min(1.5, pitch + up));
-    soon();
-  }
+/** Which run is shown on this side. */
+function choicePart({ model, runs }, side, id) {
+  const options = runs.map((name, i) => make("option", { value: i }, name));
+  const select = make("select", { id, onchange: () => put(model, side, +select.value) }, options);
+  const label = make("label", { for: id }, side === "left" ? "Left" : "Right");
+  return { select, row: make("div", { class: "sslw-choice" }, label, select) };
+}
 
-  const charts = measures.map(([name, values]) => {
-    const lines = Object.fromEntries(
-      SIDES.map((side) => [side, make("polyline", { class: `sslw-line sslw-run-${side}`, fill: "none", "vector-effect": "non-scaling-stroke" })]),
-    );
-    const now = make("line", { class: "sslw-now", y1: 0, y2: 40, "vector-effect": "non-scaling-stroke" });
-    const [high, low] = [make("span"), make("span")];
-    const plot = make("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img" }, now, lines.left, lines.right);
-    const box = make("div", { class: "sslw-plot" }, plot, make("div", { class: "sslw-range" }, high, low));
-    return { name, values, lines, now, high, low, plot, item: make("div", {}, make("h4", {}, name), box) };
+function spherePart(widget, side, saidId) {
+  const canvas = make("canvas", {
+    class: "sslw-ball", tabindex: 0, role: "img", "aria-describedby": saidId,
+    onkeydown: (event) => {
+      const steps = { ArrowLeft: [-TURN, 0], ArrowRight: [TURN, 0], ArrowUp: [0, -TURN], ArrowDown: [0, TURN] };
+      if (!(event.key in steps)) return;
+      event.preventDefault();
+      turn(widget, ...steps[event.key]);
+    },
+    onpointerdown: (event) => canvas.setPointerCapture(event.pointerId),
+    onpointermove: (event) => event.buttons && turn(widget, event.movementX / 90, event.movementY / 90),
   });
+  const title = make("h4", { class: `sslw-run sslw-run-${side}` });
+  const said = make("p", { id: saidId, class: "sslw-note" });
+  return { canvas, title, said, item: make("figure", {}, title, canvas, make("figcaption", {}, said)) };
+}
 
-  root.append(
-    make("div", { class: "sslw-controls" }, choose.left.row, choose.right.row, epoch.row, make("div", { class: "sslw-buttons" }, play)),
+/** A measure's curves of both runs over the epochs. */
+function chartPart([name, values]) {
+  const stroke = { fill: "none", "vector-effect": "non-scaling-stroke" };
+  const lines = bothSides((side) => make("polyline", { class: `sslw-line sslw-run-${side}`, ...stroke }));
+  const now = make("line", { class: "sslw-now", y1: 0, y2: 40, "vector-effect": "non-scaling-stroke" });
+  const box = { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img" };
+  const plot = make("svg", box, now, lines.left, lines.right);
+  const [high, low] = [make("span"), make("span")];
+  const framed = make("div", { class: "sslw-plot" }, plot, make("div", { class: "sslw-range" }, high, low));
+  return { name, values, lines, now, high, low, plot, item: make("div", {}, make("h4", {}, name), framed) };
+}
+
+function layout({ classes, parts }) {
+  const { choices, epoch, play, spheres, charts } = parts;
+  const buttons = make("div", { class: "sslw-buttons" }, play);
+  const legend = classes.map((name, c) => make("span", { style: `--class: ${classColor(c)}` }, name));
+  return [
+    make("div", { class: "sslw-controls" }, choices.left.row, choices.right.row, epoch.row, buttons),
     make("div", { class: "sslw-balls" }, SIDES.map((side) => spheres[side].item)),
-    make("p", { class: "sslw-legend-classes" }, classes.map((name, c) => make("span", { style: `--class: ${CLASS_COLORS[c % CLASS_COLORS.length]}` }, name))),
-    make("div", { class: "sslw-charts" }, charts.map((c) => c.item)),
-  );
+    make("p", { class: "sslw-legend-classes" }, legend),
+    make("div", { class: "sslw-charts" }, charts.map(({ item }) => item)),
+  ];
+}
 
-  function draw() {
-    const e = Math.min(model.get("epoch"), epochCount - 1);
-    epoch.set(e);
-    const at = Object.fromEntries(SIDES.map((side) => [side, Math.min(model.get(side), runCount - 1)]));
-    for (const side of SIDES) {
-      choose[side].select.value = at[side];
-      const { canvas, title, said } = spheres[side];
-      title.textContent = runs[at[side]];
-      canvas.setAttribute("aria-label", `${n} embeddings of ${runs[at[side]]} on a sphere, after epoch ${epochs[e]}. Arrow keys turn it.`);
-      said.textContent = measures.map(([name, values]) => `${name} ${number(values[at[side]][e])}`).join(" \u00b7 ");
-      drawSphere(canvas, pointsAt(bytes, shape, at[side], e));
-    }
-    for (const { name, values, lines, now, high: top, low: bottom, plot } of charts) {
-      const curves = SIDES.map((side) => values[at[side]]);
-      const { low, high, y } = scaled(curves);
-      const x = (i) => (epochCount > 1 ? (100 * i) / (epochCount - 1) : 50);
-      SIDES.forEach((side, k) => {
-        const points = curves[k].map((v, i) => (Number.isFinite(v) ? `${x(i)},${y(v)}` : "")).filter(Boolean);
-        lines[side].setAttribute("points", points.join(" "));
-      });
-      now.setAttribute("x1", x(e));
-      now.setAttribute("x2", x(e));
-      [top.textContent, bottom.textContent] = [number(high), number(low)];
-      plot.setAttribute("aria-label", `${name} over the epochs: ${SIDES.map((side, k) => `${runs[at[side]]} ${number(curves[k][e])}`).join(", ")}`);
-    }
+// -- draw
+
+function draw(widget) {
+  const { model, runs, epochs, parts } = widget;
+  const e = Math.min(model.get("epoch"), epochs.length - 1);
+  const shown = bothSides((side) => Math.min(model.get(side), runs.length - 1)); // the run on each side
+  parts.epoch.set(e);
+  for (const side of SIDES) drawSide(widget, side, shown[side], e);
+  for (const chart of parts.charts) drawChart(widget, chart, shown, e);
+}
+
+function drawSide(widget, side, run, e) {
+  const { shape, bytes, runs, epochs, measures, parts } = widget;
+  const { canvas, title, said } = parts.spheres[side];
+  const what = `${shape[2]} embeddings of ${runs[run]} on a sphere, after epoch ${epochs[e]}`;
+  parts.choices[side].select.value = run;
+  title.textContent = runs[run];
+  canvas.setAttribute("aria-label", `${what}. Arrow keys turn it.`);
+  said.textContent = measures.map(([name, values]) => `${name} ${number(values[run][e])}`).join(" \u00b7 ");
+  drawSphere(widget, canvas, pointsAt(bytes, shape, run, e));
+}
+
+function drawChart({ runs, epochs }, { name, values, lines, now, plot, ...range }, shown, e) {
+  const curves = bothSides((side) => values[shown[side]]);
+  const { low, high, y } = scaled(Object.values(curves));
+  const x = (i) => (epochs.length > 1 ? (100 * i) / (epochs.length - 1) : 50);
+  for (const side of SIDES) {
+    const points = curves[side].map((v, i) => (Number.isFinite(v) ? `${x(i)},${y(v)}` : ""));
+    lines[side].setAttribute("points", points.filter(Boolean).join(" "));
   }
+  now.setAttribute("x1", x(e));
+  now.setAttribute("x2", x(e));
+  range.high.textContent = number(high);
+  range.low.textContent = number(low);
+  const said = SIDES.map((side) => `${runs[shown[side]]} ${number(curves[side][e])}`).join(", ");
+  plot.setAttribute("aria-label", `${name} over the epochs: ${said}`);
+}
 
-  const number = (v) => (Number.isFinite(v) ? rounded(v, Math.abs(v) >= 10 ? 1 : 2) : "\u2013");
-
-  /** Points in front are large and solid, those behind small and pale. */
-  function drawSphere(canvas, points) {
-    const side = canvas.clientWidth;
-    if (!side) return; // not on the page yet
-    const ratio = window.devicePixelRatio || 1;
-    if (canvas.width !== Math.round(side * ratio)) canvas.width = canvas.height = Math.round(side * ratio);
-    const g = canvas.getContext("2d");
-    g.setTransform(ratio, 0, 0, ratio, 0, 0);
-    g.clearRect(0, 0, side, side);
-    const [middle, radius] = [side / 2, side / 2 - 10];
-    drawGrid(g, middle, radius, getComputedStyle(canvas).color); // a canvas cannot read light-dark()
-    const drawn = Array.from({ length: n }, (_, i) => [...turned(points.subarray(3 * i, 3 * i + 3), yaw, pitch), labels[i]]);
-    drawn.sort((a, b) => a[2] - b[2]);
-    for (const [x, y, z, label] of drawn) {
-      g.globalAlpha = 0.35 + 0.3 * (z + 1);
-      g.fillStyle = CLASS_COLORS[label % CLASS_COLORS.length];
-      g.beginPath();
-      g.arc(middle + radius * x, middle + radius * y, 2.2 + 1.2 * (z + 1), 0, 2 * Math.PI);
-      g.fill();
-    }
-    g.globalAlpha = 1;
-  }
-
-  function drawGrid(g, middle, radius, color) {
-    g.strokeStyle = color;
-    g.lineWidth = 1;
+/** Points in front are large and solid, those behind small and pale. */
+function drawSphere({ labels, yaw, pitch }, canvas, points) {
+  const side = canvas.clientWidth;
+  if (!side) return; // not on the page yet
+  const ratio = window.devicePixelRatio || 1;
+  if (canvas.width !== Math.round(side * ratio)) canvas.width = canvas.height = Math.round(side * ratio);
+  const g = canvas.getContext("2d");
+  g.setTransform(ratio, 0, 0, ratio, 0, 0);
+  g.clearRect(0, 0, side, side);
+  const [middle, radius] = [side / 2, side / 2 - 10];
+  g.strokeStyle = getComputedStyle(canvas).color; // a canvas cannot read light-dark()
+  drawGrid(g, middle, radius, yaw, pitch);
+  const placed = labels.map((label, i) => [...turned(points.subarray(3 * i, 3 * i + 3), yaw, pitch), label]);
+  placed.sort((a, b) => a[2] - b[2]);
+  for (const [x, y, z, label] of placed) {
+    g.globalAlpha = 0.35 + 0.3 * (z + 1);
+    g.fillStyle = classColor(label);
     g.beginPath();
-    g.arc(middle, middle, radius, 0, 2 * Math.PI);
-    g.stroke();
-    const circle = (f) => {
-      g.beginPath();
-      for (let k = 0; k <= 60; k++) {
-        const [x, y] = turned(f((k / 60) * 2 * Math.PI), yaw, pitch);
-        g.lineTo(middle + radius * x, middle + radius * y);
-      }
-      g.globalAlpha = 0.5;
-      g.stroke();
-      g.globalAlpha = 1;
-    };
-    circle((t) => [Math.cos(t), 0, Math.sin(t)]);
-    circle((t) => [Math.cos(t), Math.sin(t), 0]);
-    circle((t) => [0, Math.cos(t), Math.sin(t)]);
+    g.arc(middle + radius * x, middle + radius * y, 2.2 + 1.2 * (z + 1), 0, 2 * Math.PI);
+    g.fill();
   }
+  g.globalAlpha = 1;
+}
 
-  const { soon, cancel } = oncePerFrame(draw);
+/** The sphere's outline and three great circles, which turn with it. */
+function drawGrid(g, middle, radius, yaw, pitch) {
+  g.lineWidth = 1;
+  g.beginPath();
+  g.arc(middle, middle, radius, 0, 2 * Math.PI);
+  g.stroke();
+  const circle = (pointAt) => {
+    g.beginPath();
+    for (let k = 0; k <= 60; k++) {
+      const [x, y] = turned(pointAt((k / 60) * 2 * Math.PI), yaw, pitch);
+      g.lineTo(middle + radius * x, middle + radius * y);
+    }
+    g.globalAlpha = 0.5;
+    g.stroke();
+    g.globalAlpha = 1;
+  };
+  circle((t) => [Math.cos(t), 0, Math.sin(t)]);
+  circle((t) => [Math.cos(t), Math.sin(t), 0]);
+  circle((t) => [0, Math.cos(t), Math.sin(t)]);
+}
+
+function render({ model, el }) {
+  const root = makeRoot(el, "sphere", "Embeddings on the sphere");
+  const widget = { model, ...stateOf(model) };
+  const { soon, cancel } = oncePerFrame(() => draw(widget));
+  widget.soon = soon;
+  widget.parts = partsOf(widget);
+  root.append(...layout(widget));
   const ignore = listen(model, ["epoch", "left", "right"], soon);
   const observer = new ResizeObserver(soon);
   observer.observe(root);
-  draw();
+  draw(widget);
   return () => {
-    stop();
+    stop(widget);
     ignore();
     cancel();
     observer.disconnect();

@@ -68,20 +68,7 @@ class EmbeddingSphere(anywidget.AnyWidget):
             raise ValueError(f"a run must have 1 to {MOST_POINTS} points, got {n}; embed fewer images")
         if len(labels) != n or not all(0 <= label < len(classes) for label in labels):
             raise ValueError(f"labels must be {n} numbers in [0, {len(classes)}), one for each point")
-        for name, run in runs.items():
-            if list(run) != epochs:
-                raise ValueError(f"run {name!r} has the epochs {list(run)}, the first one {epochs}")
-            for epoch, z in run.items():
-                if z.ndim != 2 or len(z) != n or not torch.isfinite(z).all():
-                    raise ValueError(
-                        f"run {name!r}, epoch {epoch}: embeddings must be finite and ({n}, D), got {tuple(z.shape)}"
-                    )
-        values = []
-        for measure, curves in (measures or {}).items():
-            wrong = [name for name in names if len(curves.get(name, ())) != len(epochs)]
-            if wrong:
-                raise ValueError(f"measure {measure!r} needs {len(epochs)} values for run {wrong[0]!r}")
-            values.append([measure, [[_number(v) for v in curves[name]] for name in names]])
+        _check_runs(runs, epochs, n)
         for side in (left, right):
             if side is not None and side not in names:
                 raise ValueError(f"there is no run {side!r}; there are {', '.join(names)}")
@@ -93,12 +80,31 @@ class EmbeddingSphere(anywidget.AnyWidget):
             epochs=[str(epoch) for epoch in epochs],
             labels=labels,
             classes=[str(name) for name in classes],
-            measures=values,
+            measures=[_curves(measure, curves, names, len(epochs)) for measure, curves in (measures or {}).items()],
             epoch=kwargs.pop("epoch", len(epochs) - 1),
             left=names.index(left) if left else 0,
             right=names.index(right) if right else min(1, len(names) - 1),
             **kwargs,
         )
+
+
+def _check_runs(runs: Mapping[str, Mapping[object, Tensor]], epochs: list, n: int) -> None:
+    for name, run in runs.items():
+        if list(run) != epochs:
+            raise ValueError(f"run {name!r} has the epochs {list(run)}, the first one {epochs}")
+        for epoch, z in run.items():
+            if z.ndim != 2 or len(z) != n or not torch.isfinite(z).all():
+                raise ValueError(
+                    f"run {name!r}, epoch {epoch}: embeddings must be finite and ({n}, D), got {tuple(z.shape)}"
+                )
+
+
+def _curves(measure: str, curves: Mapping[str, Sequence[float]], runs: list[str], epochs: int) -> list:
+    """[measure, one list of values for each run]."""
+    for name in runs:
+        if len(curves.get(name, ())) != epochs:
+            raise ValueError(f"measure {measure!r} needs {epochs} values for run {name!r}")
+    return [measure, [[_number(value) for value in curves[name]] for name in runs]]
 
 
 def _number(value: float | None) -> float | None:

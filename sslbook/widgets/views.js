@@ -218,3 +218,6 @@ export function uniforms(n, seed) {
     return ((t ^ (t >>> 14)) >>> 8) / 2 ** 24;
   });
 }
+
+/** The numbers after the `times`-th press of a button that draws anew; what Python drew from `seed` comes before. */
+export const drawnAgain = (n, seed, times) => uniforms(n, Math.imul(seed + 1, 0x9e3779b1) + times);
