@@ -7,8 +7,16 @@ of any host.
 
 from sslbook.widgets.augmentation import AugmentationExplorer
 from sslbook.widgets.choosing import ChoosingGuide
+from sslbook.widgets.correlation import CorrelationMatrix
 from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.similarity import SimilarityMatrix
 from sslbook.widgets.sphere import EmbeddingSphere
 
-__all__ = ["AugmentationExplorer", "ChoosingGuide", "EmbeddingSphere", "MAEExplorer", "SimilarityMatrix"]
+__all__ = [
+    "AugmentationExplorer",
+    "ChoosingGuide",
+    "CorrelationMatrix",
+    "EmbeddingSphere",
+    "MAEExplorer",
+    "SimilarityMatrix",
+]
