@@ -4,15 +4,10 @@ import re
 
 import pytest
 
-from tools import notebooks
+from sslbook.methods import METHODS
+from tools import new_chapter, notebooks
 
-# Headings that a chapter on a method must have, in this order
-METHOD_HEADINGS = [
-    "The idea in one picture", "The equation", "The code", "Train it", "What it learned", "Break it", "Traps",
-    "Exercises", "Summary", "References and further reading",
-]  # fmt: skip
-
-METHODS = {p.stem for p in (notebooks.ROOT / "sslbook/methods").glob("[a-z]*.py")}  # a chapter has its method's name
+CHAPTERS = {entry.method.__module__.rpartition(".")[2]: entry for entry in METHODS.values()}  # by the file's name
 
 paths = notebooks.notebooks()
 each_notebook = pytest.mark.parametrize("path", paths, ids=[p.relative_to(notebooks.BOOK).as_posix() for p in paths])
@@ -58,12 +53,39 @@ def test_no_other_address_of_the_repository(path):
     assert sum(notebooks.text(c).count(owner) for c in cells) == 1  # the badge
 
 
-@pytest.mark.parametrize("path", [p for p in paths if p.stem in METHODS], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in paths if p.stem in CHAPTERS], ids=lambda p: p.stem)
 def test_method_chapter_has_its_parts(path):
     cells = [notebooks.text(c) for c in notebooks.load(path)["cells"] if c["cell_type"] == "markdown"]
     headings = re.findall(r"^## (.+?)\s*$", "\n".join(cells), flags=re.MULTILINE)
-    assert [h for h in headings if h in METHOD_HEADINGS] == METHOD_HEADINGS
+    wanted = notebooks.headings(CHAPTERS[path.stem].family)
+    free = [*notebooks.OPTIONAL, *notebooks.FREE]
+    fixed = [heading for heading in wanted if heading not in free]
+    assert [h for h in headings if h in fixed] == fixed
     assert headings.index("What it learned") < headings.index("Touch it") < headings.index("Traps")
+    assert "TODO" not in "".join(cells)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_skeleton_has_its_parts_and_is_stored_clean(name):
+    path = notebooks.BOOK / "part/new.ipynb"
+    made = new_chapter.skeleton(METHODS[name], path)
+    assert notebooks.cleaned(made, path) == made
+    text = "\n".join(notebooks.text(c) for c in made["cells"] if c["cell_type"] == "markdown")
+    assert re.findall(r"^## (.+?)\s*$", text, flags=re.MULTILINE) == notebooks.headings(METHODS[name].family)
+    assert "TODO" in text
+
+
+@each_notebook
+def test_what_a_reader_sees_open_is_the_lesson(path):
+    """Claims are checked in cells that are folded, and what a figure shows stands in its cell's metadata."""
+    for cell in notebooks.load(path)["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        source, is_open = notebooks.text(cell), "hide-input" not in cell["metadata"].get("tags", [])
+        is_exercise = cell["id"].startswith("exercise")
+        assert "alt=" not in source and not re.search(r"^\s*alt \+?= ", source, flags=re.MULTILINE), cell["id"]
+        if is_open and not is_exercise:
+            assert not re.search(r"^\s*assert ", source, flags=re.MULTILINE), cell["id"]
 
 
 def test_table_of_contents_names_every_page_once():

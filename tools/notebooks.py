@@ -44,6 +44,32 @@ METADATA = {
 }
 CELL_METADATA = ("tags", "alt", "mystnb", "nbmake", "nbgrader")  # what a cell may keep; alt says what its figure shows
 
+# what a chapter on a method has, in this order
+HEADINGS = (
+    "The idea in one picture",
+    "The equation",
+    "The code",
+    "Train it",
+    "What it learned",
+    "Touch it",
+    "Break it",
+    "On real photos",
+    "Traps",
+    "Exercises",
+    "Summary",
+    "References and further reading",
+)
+OPTIONAL = ("On real photos",)
+FREE = ("Touch it",)  # may stand anywhere between "What it learned" and "Traps"
+
+
+def headings(family: str) -> list[str]:
+    """The second-level headings of a chapter on a method of this family."""
+    found = list(HEADINGS)
+    if family == "Generative":
+        found.insert(found.index("What it learned"), "What it draws")
+    return found
+
 
 def repository() -> dict:
     """The `repository` entry of _config.yml, the only place where the address stands."""
