@@ -70,7 +70,7 @@ class Drawing:
         self.parts: list[str] = []
 
     def svg(self) -> str:
-        """The whole file. Nothing in it has an id or a style, so that many fit into one page."""
+        """The whole file. Nothing in it has an id, and there is no style sheet, so that many fit into one page."""
         ground = self.rectangle(self.width / 2, self.height / 2, self.width - 2, self.height - 2, PAPER, "#d9dce1", 1)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" width="{self.width}" '
@@ -115,15 +115,15 @@ class Drawing:
         dashes = ' stroke-dasharray="2 5" stroke-linecap="round"' if dashed else ""
         self.parts.append(f'<path d="{path}" stroke="{color}" stroke-width="{number(width)}"{dashes}/>')
 
-    def arrow(self, *points: Point, color: str = LINE, both: bool = False, dashed: bool = False) -> None:
+    def arrow(self, *points: Point, both: bool = False, dashed: bool = False) -> None:
         """From the first point to the last, past those between; `both` has a head at each end."""
         ends = list(points)
-        ends[-1] = self._head(points[-2], points[-1], color)
+        ends[-1] = self._head(points[-2], points[-1])
         if both:
-            ends[0] = self._head(points[1], points[0], color)
-        self.line(ends, color, dashed=dashed)
+            ends[0] = self._head(points[1], points[0])
+        self.line(ends, dashed=dashed)
 
-    def _head(self, start: Point, tip: Point, color: str) -> Point:
+    def _head(self, start: Point, tip: Point) -> Point:
         """An arrow's head at `tip`; returns where its line has to end."""
         length = math.dist(start, tip)
         dx, dy = (tip[0] - start[0]) / length, (tip[1] - start[1]) / length
@@ -131,7 +131,7 @@ class Drawing:
         side = 0.45 * HEAD
         corners = [tip, (x - side * dy, y + side * dx), (x + side * dy, y - side * dx)]
         path = "M" + "L".join(f"{number(a)} {number(b)}" for a, b in corners) + "Z"
-        self.parts.append(f'<path d="{path}" fill="{color}"/>')
+        self.parts.append(f'<path d="{path}" fill="{LINE}"/>')
         return x, y
 
     def stop(self, x: float, y: float) -> None:
