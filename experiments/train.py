@@ -32,7 +32,7 @@ def run(name: str, budget: str, seed: int) -> dict[str, Any]:
     encoder = encoder_of(name, plan, seed)
     log = dict(method=name, budget=budget, seed=seed, encoder=type(encoder).__name__, curve=[], config={})
     wall, cpu = time.perf_counter(), time.process_time()
-    log |= train_it(name, encoder, plan, seed, train, test)
+    log |= train_it(name, encoder, plan, seed, train=train, test=test)
     log["minutes"], log["cpu_minutes"] = (time.perf_counter() - wall) / 60, (time.process_time() - cpu) / 60
     log["training_memory_mib"] = results.peak_memory()
     if name == "pixels":

@@ -75,8 +75,10 @@ class ImageSet:
     def __repr__(self) -> str:
         n, _, height, width = self.images.shape
         parts = [f"{n} images 3x{height}x{width}", f"{len(self.classes)} classes", str(self.images.device)]
-        parts += [f"factors {', '.join(self.factors)}"] * bool(self.factors)
-        parts += [f"{len(self.skipped)} skipped"] * bool(self.skipped)
+        if self.factors:
+            parts.append(f"factors {', '.join(self.factors)}")
+        if self.skipped:
+            parts.append(f"{len(self.skipped)} skipped")
         return f"<ImageSet {self.name!r}: {'; '.join(parts)}>"
 
 

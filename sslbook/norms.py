@@ -31,7 +31,16 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         parts = x.tensor_split(max(1, min(self.splits // world_size(), len(x) // 2)))
         means, variances = self.running_mean.repeat(len(parts), 1), self.running_var.repeat(len(parts), 1)
         outputs = [  # each part moves its own row of the statistics
-            F.batch_norm(part, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
+            F.batch_norm(
+                part,
+                mean,
+                variance,
+                weight=self.weight,
+                bias=self.bias,
+                training=True,
+                momentum=self.momentum,
+                eps=self.eps,
+            )
             for part, mean, variance in zip(parts, means, variances)
         ]
         self.running_mean.copy_(means.mean(dim=0))

@@ -188,7 +188,8 @@ def load_official_mae(
     kind, encoder = _encoder(path, official, weights, rest, heads)
     dim, depth = decoder["mask_token"].shape[-1], _depth(decoder, "decoder_blocks.")
     with torch.device("meta"):
-        mae = MAE(encoder, 0.75, norm_pix_loss, dim, depth, decoder_heads)
+        decoder_shape = dict(decoder_dim=dim, decoder_depth=depth, decoder_heads=decoder_heads)
+        mae = MAE(encoder, norm_pix_loss=norm_pix_loss, **decoder_shape)
     _fill(mae, {f"encoder.{name}": x for name, x in weights.items()} | decoder, path, f"MAE with a {kind}")
     return mae.eval()
 
@@ -299,7 +300,7 @@ def _encoder(
         shape = dict(patch=patches.shape[3], dim=positions.shape[2], depth=_depth(weights, "blocks."))
         size = shape["patch"] * math.isqrt(max(1, positions.shape[1] - 1))
         unknown = "ViT with " + ", ".join(f"{name} {n}" for name, n in shape.items())
-        kind = next((name for name, vit in VITS.items() if vit | shape == vit), unknown)
+        kind = next((name for name, vit in VITS.items() if shape.items() <= vit.items()), unknown)
         if any(name.startswith("momentum_encoder.") for name in rest):
             heads = heads or 12  # MoCo v3
     elif "conv1.weight" in weights:
@@ -336,4 +337,5 @@ def _fill(network: nn.Module, weights: dict[str, Tensor], path: Path, kind: str)
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + ", …" * (len(names) > 3)
+    shown = ", ".join(names[:3])
+    return f"{shown}, …" if len(names) > 3 else shown

@@ -104,7 +104,7 @@ def pretrain(
         method.to(device)
     if show_progress:
         callbacks = [*callbacks, ProgressBar()]
-    return Run(method, images, views, settings, callbacks, compile).train()
+    return Run(method, images, views, settings, callbacks=callbacks, compile=compile).train()
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,8 @@ def study(name: str) -> dict[str, Any] | None:
 def describe(log: Mapping[str, Any]) -> str:
     """One line on a run: what, how long, where, when, and the command that does it again."""
     config, machine = log["config"], log["machine"]
-    where = machine["gpu"] or f"a CPU ({machine['threads']} thread{'s' * (machine['threads'] > 1)})"
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+    where = machine["gpu"] or f"a CPU ({threads})"
     settings = f", {config['epochs']} epochs" if "epochs" in config else ""
     again = f'python experiments/train.py "{log["method"]}" --budget {log["budget"]} --seed {log["seed"]}'
     took = f"{log['minutes']:.1f} minutes on {where}, {log['peak_memory_mib']:,} MiB, {log['date'][:10]}"
