@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -163,6 +164,23 @@ def lines(
         ax.minorticks_off()
         ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        return Picture(figure)
+
+
+def dots(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture:
+    """{panel: {row: values}}, the same rows in all panels: a dot for each value in [0, 1]."""
+    rows = list(next(iter(panels.values())))
+    with matplotlib.rc_context(STYLE):
+        size = (2.5 * len(panels), 0.7 + 0.31 * len(rows))
+        figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+        for ax, (title, values_of) in zip(axes[0], panels.items()):
+            for place, color, name in zip(itertools.count(), itertools.cycle(COLORS), rows):
+                values = values_of[name]
+                ax.plot(values, [place] * len(values), "o", color=color, alpha=0.7)
+            ax.set(xlim=(0, 1.04), xticks=(0, 0.5, 1), title=title)
+            ax.grid(axis="x", alpha=0.3)
+        axes[0][0].set_yticks(range(len(rows)), rows)
+        axes[0][0].invert_yaxis()
         return Picture(figure)
 
 
