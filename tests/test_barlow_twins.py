@@ -9,6 +9,7 @@ from torch import nn
 from sslbook.encoders import ConvNet
 from sslbook.methods.barlow_twins import BarlowTwins, barlow_twins_loss, cross_correlation
 from sslbook.optim import LARS
+from sslbook.views import byol_views
 
 GOLDEN = np.load(Path(__file__).parent / "golden/10_barlow.npz")
 
