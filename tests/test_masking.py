@@ -148,10 +148,11 @@ def visit(browser, vendored):
     folder, scripts = vendored
     pages = []
 
-    def visit(*widgets, theme="light", script="", above=0, **options):
+    def visit(*widgets, theme="light", script="", above=0, book="", hash="", **options):
         data = embed_data(views=widgets, drop_defaults=False)
         html = (
-            f'<!doctype html><html lang="en" data-theme="{theme}"><meta name="viewport" content="width=device-width">'
+            f'<!doctype html><html lang="en" data-theme="{theme}" {book}>'
+            '<meta name="viewport" content="width=device-width">'
         )
         html += '<link rel="icon" href="data:,"><style>[data-theme="dark"] body { background: #121212 }</style>'
         html += f'<div style="height: {above}px"></div>{scripts}'
@@ -165,7 +166,7 @@ def visit(browser, vendored):
         page.wants = []
         page.on("request", lambda r: page.wants.append(r.url.removeprefix(address)))
         page.add_init_script(script)
-        page.goto(address)
+        page.goto(f"{address}/{hash}")
         page.wait_for_function("n => document.querySelectorAll('.sslw').length === n", arg=len(widgets))
         pages.append(page)
         return page
@@ -352,6 +353,21 @@ def test_the_runtime_is_fetched_when_the_widget_comes_near(visit):
     assert reconstruction.std() > 0 and masked.std() > 0, "the stored picture is there at once"
     page.locator(".sslw-masking").scroll_into_view_if_needed()
     page.wait_for_function(LIVE)
+
+
+def test_a_link_opens_pictures_and_masks(visit):
+    """As html-manager draws them on a page of the book, each before it is on the page."""
+    mae, images = network(), pictures()
+    hash = "#masking2.image=3&masking2.hidden=x0123456789abcdef&masking.hidden=60"
+    page = visit(MAEExplorer(mae, images), MAEExplorer(mae, images), book='data-content_root="./"', hash=hash)
+    page.wait_for_function("document.querySelectorAll('.sslw-touchable').length === 2")
+    page.wait_for_function("[...document.querySelectorAll('.sslw')].every((e) => e.ariaBusy === 'false')")
+    first, second = pressed(page).view(2, 64)
+    assert first.sum() == 60 and "60 of 64" in page.locator("figcaption").nth(1).inner_text()
+    assert [int("".join(str(int(h)) for h in second), 2)] == [0x0123456789ABCDEF]
+    assert page.get_by_role("radio", name="image 3").last.is_checked()
+    page.get_by_role("button", name="row 1, column 1", exact=True).last.press("Space")
+    page.wait_for_function("location.hash.startsWith('#masking2.image=3&masking2.hidden=x8123456789abcdef&masking.')")
 
 
 # -- without onnxruntime-web, and without WebAssembly

@@ -11,12 +11,21 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CANVASES, FRAME, ROOT, canvases, encoded
+from conftest import CANVASES, FRAME, MOUNT, ROOT, canvases, encoded, serve, watch
 
 from sslbook import views
 from sslbook.losses import info_nce_loss
+from sslbook.methods import MAE
 from sslbook.views import DRAWS, Augmentation
-from sslbook.widgets import AugmentationExplorer, EmbeddingSphere, SimilarityMatrix
+from sslbook.vit import vit_micro
+from sslbook.widgets import (
+    AugmentationExplorer,
+    ChoosingGuide,
+    EmbeddingSphere,
+    MAEExplorer,
+    SimilarityMatrix,
+    masking,
+)
 
 EVERYTHING = Augmentation(
     32, scale=(0.1, 1), flip=0.5, jitter=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.4,
@@ -515,3 +524,259 @@ def test_turning_in_javascript_is_a_rotation(mount):
         x = page.evaluate(code, [point, 0.7, -0.4])
         assert sum(v * v for v in x) == pytest.approx(1)
     assert page.evaluate(code, [[0.6, 0.0, 0.8], 0, 0]) == [0.6, 0, 0.8]
+
+
+# -- the state in the page's address
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The address of an empty page that Sphinx could have made, with a heading far below."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "index.html").write_text(
+        '<!doctype html><html lang="en" data-theme="light" data-content_root="./"><link rel="icon" href="data:,">'
+        '<meta name="viewport" content="width=device-width"><div style="height: 1500px"></div>'
+        '<h2 id="train-it">Train it</h2><div style="height: 1500px"></div>'
+    )
+    with serve(folder) as address:
+        yield f"{address}/index.html"
+
+
+@pytest.fixture
+def visit(browser, site):
+    """visit(hash, *widgets) -> a page of the book, opened with this hash, with the widgets at its end."""
+    pages = []
+
+    def visit(hash, *widgets, **options):
+        page = browser.new_page(**{"viewport": {"width": 1000, "height": 900}} | options)
+        watch(page, site)
+        page.goto(site + hash)
+        page.evaluate(MOUNT, [encoded(widget) for widget in widgets])
+        page.wait_for_timeout(100)
+        pages.append(page)
+        return page
+
+    yield visit
+    for page in pages:
+        assert page.troubles == []
+        page.close()
+
+
+def address(page):
+    """The page's hash when all has been written."""
+    page.wait_for_timeout(400)
+    return page.evaluate("location.hash")
+
+
+def state(page, *traits, widget=0):
+    return page.evaluate("([n, names]) => names.map((k) => window.mounted[n].model.get(k))", [widget, traits])
+
+
+def matrix():
+    return SimilarityMatrix(dict(zip((0, 5, 12, 40), batch(epochs=4).values())), pictures(16))
+
+
+SET = "#similarity.epoch=12&similarity.tau=0.05&similarity.shown=probability&similarity.cell=2,10"
+
+
+def test_matrix_opens_as_its_address_says(visit):
+    page = visit(SET, matrix())
+    assert state(page, "epoch", "temperature", "shown") == [2, 0.05, "probability"]
+    assert page.locator(".sslw-verdict").inner_text().startswith("cosine")
+    assert page.locator(".sslw-pair").inner_text().split("\n") == ["image 2, first view", "image 2, second view"]
+    assert address(page) == SET
+    top = page.locator(".sslw").bounding_box()["y"]
+    assert -1 < top < 200, "the page shows the widget that its address names"
+
+
+def test_what_a_reader_sets_comes_into_the_address_and_goes_with_the_reset(visit):
+    page = visit("", AugmentationExplorer(pictures(), EVERYTHING), matrix())
+    steps = page.evaluate("history.length")
+    assert address(page) == "" and page.evaluate("scrollY") == 0
+    page.get_by_role("slider", name="Epoch").fill("1")
+    assert address(page) == "#similarity.epoch=5"
+    page.get_by_label("made grey").fill("1")
+    page.get_by_role("radio", name="View 3").check(force=True)
+    page.get_by_role("button", name="New views").click()
+    page.get_by_role("button", name="New views").click()
+    assert address(page) == "#augmentation.view=3&augmentation.draw=2&augmentation.grey=1&similarity.epoch=5"
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("slider", name="Epoch").fill("3")
+    assert address(page) == "" and "#" not in page.evaluate("location.href")
+    assert page.evaluate("history.length") == steps, "the back button still leads to the page before"
+
+
+def test_views_are_those_of_the_link(visit):
+    images = pictures(3)
+    reader = visit("", AugmentationExplorer(images, EVERYTHING))
+    for _ in range(3):
+        reader.get_by_role("button", name="New views").click()
+    reader.get_by_label("Smallest crop").fill("0.5")
+    reader.get_by_role("radio", name="image 2").check(force=True)
+    link = address(reader)
+    assert link == "#augmentation.image=2&augmentation.draw=3&augmentation.scale=0.5"
+    other = visit(link, AugmentationExplorer(images, EVERYTHING))
+    assert torch.equal(canvases(other, ".sslw-view canvas"), canvases(reader, ".sslw-view canvas"))
+
+
+def test_a_sphere_keeps_its_runs_and_how_it_is_turned(visit):
+    page = visit("#sphere.epoch=1&sphere.left=collapsed", sphere())
+    assert state(page, "epoch", "left", "right") == [1, 1, 1]
+    for _ in range(2):
+        page.locator(".sslw-ball").first.press("ArrowLeft")
+    link = address(page)
+    assert link == "#sphere.epoch=1&sphere.left=collapsed&sphere.yaw=21"
+    other = visit(link, sphere())
+    assert other.get_by_role("combobox", name="Left").input_value() == "1"
+    other.locator(".sslw-ball").first.press("ArrowUp")
+    assert address(other) == link + "&sphere.pitch=-27"
+
+
+def test_a_masked_picture_keeps_every_patch(visit, monkeypatch):
+    monkeypatch.setattr(masking, "mae_to_onnx", lambda mae: b"")
+    torch.manual_seed(0)
+    mae = MAE(vit_micro(), decoder_dim=24, decoder_depth=1, decoder_heads=2)
+    widget = MAEExplorer(mae, pictures())
+    hidden = [i % 3 == 0 for i in range(64)]
+    text = f"x{int(''.join(str(int(h)) for h in hidden), 2):016x}"
+    page = visit(f"#masking.image=2&masking.hidden={text}", widget)
+    assert state(page, "image", "hidden") == [1, hidden]
+    both = "(text) => { const { module: m } = mounted[0]; const it = { firstOrder: mounted[0].model.get('order'), patches: 64 }; return m.maskText(m.maskOf(text, it), it.firstOrder); }"  # noqa: E501
+    for same in (text, "0", "48", "64", "x8000000000000000"):
+        assert page.evaluate(both, same) == same
+    page.wait_for_function("document.querySelector('.sslw').textContent.includes('Clicking on patches needs')")
+    assert sum(state(page, "hidden")[0]) == 16, "without a network the nearest mask that is stored"
+    page.evaluate("location.hash = '#masking.hidden=30'")
+    page.wait_for_function("mounted[0].model.get('hidden').filter(Boolean).length === 32")
+    assert state(page, "image") == [0], "what the new address leaves out is as at first"
+
+
+def test_answers_stand_in_the_address(visit):
+    page = visit("#choosing.use=search&choosing.hardware=phone", ChoosingGuide({"use": "dense"}))
+    assert state(page, "answers") == [{"use": "search"}]
+    page.get_by_label("One GPU: batches of about 256").check()
+    assert address(page) == "#choosing.hardware=one&choosing.use=search"
+    page.get_by_role("button", name="Start again").click()
+    link = address(page)
+    assert link == "#choosing.use=", "what was answered at first is open now"
+    assert state(visit(link, ChoosingGuide({"use": "dense"})), "answers") == [{}]
+
+
+def test_a_link_to_a_heading_stays_one_until_the_reader_touches_a_widget(visit):
+    page = visit("#train-it", matrix())
+    scrolled = page.evaluate("scrollY")
+    assert scrolled > 1000
+    page.evaluate("mounted[0].model.set('temperature', 0.1)")  # as Python may
+    page.locator(".sslw").hover()
+    assert address(page) == "#train-it" and page.evaluate("document.querySelector(':target').id") == "train-it"
+    page.locator(".sslw-heat").press("Tab")  # changes nothing
+    page.evaluate("mounted[0].model.set('temperature', 0.5)")
+    assert address(page) == "#train-it"
+    page.get_by_role("slider", name="Epoch").fill("0")
+    assert address(page) == "#similarity.epoch=0"
+    page.evaluate("location.hash = '#train-it'")
+    assert address(page) == "#train-it" and state(page, "epoch") == [0], "a click on a heading resets nothing"
+    page.go_back()
+    page.evaluate("location.hash = '#similarity.epoch=5'")
+    page.wait_for_function("mounted[0].model.get('epoch') === 1")
+
+
+@pytest.mark.parametrize(
+    ("hash", "expected"),
+    [
+        ("#similarity.epoch=zzz&similarity.tau=&similarity.shown=colour&similarity.cell=3", [3, 0.5, "cosine"]),
+        ("#similarity.epoch=1000&similarity.tau=-7&similarity.cell=0,99", [3, 0.02, "cosine"]),
+        ("#similarity.epoch=-1&similarity.tau=1e9&similarity.cell=a,b", [0, 2.0, "cosine"]),
+        ("#similarity.epoch=11&similarity.tau=NaN&similarity.constructor=1&similarity.__proto__=2", [2, 0.5, "cosine"]),
+        ("#similarity.tau=%E0%A4%A&%&=&&similarity=3&tau=0.1&sphere.epoch=1", [3, 0.5, "cosine"]),
+        ("#similarity.epoch=Infinity&similarity.tau=0.1%20&similarity2.epoch=0", [3, 0.1, "cosine"]),
+    ],
+)
+def test_nonsense_in_the_address_is_passed_over(visit, hash, expected):
+    page = visit(hash, matrix())
+    assert state(page, "epoch", "temperature", "shown") == expected
+
+
+def test_two_widgets_of_a_kind_have_two_addresses(visit):
+    link = "#similarity2.tau=0.1&similarity.epoch=5&sphere.epoch=0"
+    page = visit(link, matrix(), sphere(), matrix())
+    assert [state(page, "epoch", "temperature", widget=n) for n in (0, 2)] == [[1, 0.5], [3, 0.1]]
+    assert state(page, "epoch", widget=1) == [0] and address(page) == link
+    assert page.locator(".sslw-similarity").last.bounding_box()["y"] < 200, "the first that the address names"
+    page.get_by_role("slider", name="Epoch").first.fill("2")
+    expected = "#similarity.epoch=12&similarity2.tau=0.1&sphere.epoch=0"
+    assert address(page) == expected, "the last that was touched stands first"
+
+
+RENDER = """
+async ([n, where]) => {
+  const { module, model } = window.mounted[n];
+  const el = document.createElement("div");
+  await module.default.render({ model, el }); // before it is on the page, as html-manager does
+  document.body[where](el);
+}
+"""
+
+
+def test_a_widget_that_comes_late_takes_its_place(visit):
+    page = visit("#similarity.epoch=5&similarity2.epoch=12", matrix(), matrix())
+    page.evaluate("window.mounted.forEach(({ cleanup, model }) => { cleanup(); model.set('epoch', 3) })")
+    page.evaluate(RENDER, [1, "append"])
+    page.wait_for_timeout(100)
+    assert state(page, "epoch", widget=1) == [1], "alone it is the first"
+    page.evaluate(RENDER, [0, "prepend"])
+    page.wait_for_timeout(100)
+    assert [state(page, "epoch", widget=n)[0] for n in (0, 1)] == [1, 2]
+    assert address(page) == "#similarity.epoch=5&similarity2.epoch=12"
+
+
+def test_a_link_is_copied(visit):
+    rights = {"permissions": ["clipboard-read", "clipboard-write"]}
+    page = visit("#sphere.epoch=0", sphere(), matrix(), **rights)
+    buttons = page.get_by_role("button", name="Copy link to this view")
+    page.get_by_label("Temperature").press("ArrowLeft")
+    buttons.last.press("Enter")
+    page.get_by_text("Copied.").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.endswith("/index.html#similarity.tau=0.455"), "this widget's settings only"
+    assert address(page) == "#similarity.tau=0.455&sphere.epoch=0"
+    buttons.first.click()
+    page.evaluate("mounted[0].model.set('epoch', 3)")
+    buttons.first.click()
+    assert page.evaluate("navigator.clipboard.readText()").endswith("#sphere.epoch=3"), "it leads to the widget anyway"
+
+    page = visit("#train-it", matrix())
+    page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject())")
+    page.get_by_role("button", name="Copy link to this view").click()
+    page.get_by_text("Copy it from the address bar.").wait_for()
+    assert page.evaluate("location.hash") == "#similarity.epoch=40"
+
+
+def test_in_a_notebook_the_address_is_left_alone(visit):
+    page = visit("#similarity.epoch=0")
+    page.evaluate("delete document.documentElement.dataset.content_root")
+    page.evaluate(MOUNT, [encoded(matrix())])
+    assert state(page, "epoch") == [3] and page.get_by_role("button", name="Copy link").count() == 0
+    page.get_by_role("slider", name="Epoch").fill("1")
+    assert address(page) == "#similarity.epoch=0"
+
+
+def test_a_page_that_may_not_change_its_address_works(visit):
+    page = visit("", matrix())
+    page.evaluate("void (history.replaceState = () => { throw new DOMException('not here', 'SecurityError') })")
+    page.get_by_role("slider", name="Epoch").fill("1")
+    assert address(page) == "" and state(page, "epoch") == [1]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_button_fits_and_leaves_with_its_widget(visit, theme):
+    page = visit("", sphere(), matrix(), ChoosingGuide(), viewport={"width": 375, "height": 800})
+    page.evaluate("(theme) => (document.documentElement.dataset.theme = theme)", theme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    sizes = page.locator(".sslw-share button").evaluate_all("all => all.map((e) => e.getBoundingClientRect().height)")
+    assert len(sizes) == 3 and min(sizes) >= 24, "large enough for a finger"
+    page.get_by_role("slider", name="Epoch").first.fill("1")
+    page.evaluate("window.mounted.forEach(({ cleanup }) => cleanup())")
+    page.evaluate("location.hash = '#similarity.epoch=0&sphere.epoch=0'")
+    assert page.locator(".sslw").count() == 0
+    assert address(page) == "#similarity.epoch=0&sphere.epoch=0" and state(page, "epoch", widget=1) == [3]

@@ -12,6 +12,7 @@ const PROBABILITIES = [
   ["solarize", "solarised", "How often what is brighter than one half is inverted"],
 ];
 const STEPS = 9; // that make a view
+const MOST_DRAWS = 1e6;
 
 /** The augmentation's fields with the sliders' values in their places. */
 export function settings(family, sliders) {
@@ -101,6 +102,24 @@ function reset(widget) {
   widget.selected = 0;
   put(widget.model, "sliders", { ...widget.model.get("start") });
   draw(widget);
+}
+
+/** What stands in the page's address: picture, view and draw, and the sliders under the augmentation's own names. */
+function fieldsOf(widget) {
+  const { model, images, count, family } = widget;
+  const sliderField = (name, low, high) => ({
+    get: () => String(model.get("sliders")[name]),
+    parse: numberIn(low, high),
+    set: (value) => put(model, "sliders", { ...model.get("sliders"), [name]: value }),
+  });
+  return {
+    image: countedField(images.length, () => widget.chosen, (i) => (widget.chosen = i)),
+    view: countedField(count, () => widget.selected, (k) => (widget.selected = k)),
+    draw: { get: () => String(widget.draws), parse: wholeIn(0, MOST_DRAWS), set: (draws) => setDraws(widget, draws) },
+    scale: sliderField("scale", 0.02, family.scale[1]),
+    strength: sliderField("strength", 0, 2),
+    ...Object.fromEntries(PROBABILITIES.map(([name]) => [name, sliderField(name, 0, 1)])),
+  };
 }
 
 // -- parts
@@ -293,6 +312,7 @@ function focus(widget) {
     [what.textContent, value.textContent] = words(step, area);
     item.classList.toggle("sslw-off", !step.on);
   });
+  widget.address.changed();
   if (hovered !== null) return;
   const done = made.filter((step) => step.on).map((step) => words(step, area).join(" "));
   live.textContent = `View ${k + 1}: ${done.join(", ")}`;
@@ -303,12 +323,14 @@ function render({ model, el }) {
   const widget = { model, ...stateOf(model) };
   widget.parts = partsOf(widget);
   root.append(...layout(widget));
+  widget.address = addressState(root, "augmentation", fieldsOf(widget), () => draw(widget));
   const { soon, cancel } = oncePerFrame(() => draw(widget));
   const ignore = listen(model, ["sliders"], soon);
   draw(widget);
   return () => {
     ignore();
     cancel();
+    widget.address.stop();
     root.remove();
   };
 }

@@ -41,6 +41,19 @@ function questionPart([, text, options], choose) {
   return { item: make("fieldset", {}, make("legend", {}, text), rows), set };
 }
 
+/** What stands in the page's address: each question's option, nothing where it is open. */
+function fieldsOf({ model, questions }) {
+  const fields = questions.map(([key, , options]) => {
+    const get = () => model.get("answers")[key] ?? "";
+    const set = (option) => {
+      const { [key]: _, ...others } = model.get("answers");
+      put(model, "answers", option ? { ...others, [key]: option } : others);
+    };
+    return [key, { get, parse: oneOf(["", ...options.map(([option]) => option)]), set }];
+  });
+  return Object.fromEntries(fields);
+}
+
 function partsOf({ model, questions }) {
   const answer = (key, option) => put(model, "answers", { ...model.get("answers"), [key]: option });
   return {
@@ -69,7 +82,7 @@ function rankedItem({ method, page, points, effects }) {
   return make("li", {}, make("h4", {}, link(method, page), make("b", {}, signed(points))), make("ul", {}, reasons));
 }
 
-function draw({ model, methods, questions, parts }) {
+function draw({ model, methods, questions, parts, address }) {
   const answers = model.get("answers");
   const ranked = rank(methods, questions, answers);
   const none = !Object.keys(answers).length;
@@ -77,6 +90,7 @@ function draw({ model, methods, questions, parts }) {
   parts.again.disabled = none;
   parts.said.textContent = none ? "Answer in any order; every answer moves the list." : summary(ranked);
   parts.list.replaceChildren(...ranked.map(rankedItem));
+  address.changed();
 }
 
 function render({ model, el }) {
@@ -84,10 +98,12 @@ function render({ model, el }) {
   const widget = { model, methods: model.get("methods"), questions: model.get("questions") };
   widget.parts = partsOf(widget);
   root.append(layout(widget.parts));
+  widget.address = addressState(root, "choosing", fieldsOf(widget), () => draw(widget));
   const ignore = listen(model, ["answers"], () => draw(widget));
   draw(widget);
   return () => {
     ignore();
+    widget.address.stop();
     root.remove();
   };
 }

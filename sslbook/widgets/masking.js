@@ -103,6 +103,7 @@ function stateOf(model) {
     network: null, // as long as there is none, stored pictures are shown
     candidate: null, // the one that is tried
     place: "", // where it runs
+    fallen: false, // back to stored pictures: no network will come
     timer: 0,
     busy: false, // a prediction is under way
     stale: false, // and something changed since
@@ -143,6 +144,42 @@ function kept({ counts, firstOrder, stored }, i, hidden) {
   const n = hiddenIn(hidden);
   const k = counts.indexOf(n);
   return k >= 0 && firstOrder.slice(0, n).every((patch) => hidden[patch]) ? stored[counts.length * i + k] : null;
+}
+
+/** What stands in the page's address. */
+function fieldsOf(widget) {
+  const { model, images, firstOrder } = widget;
+  const shown = () => Math.min(model.get("image"), images.length - 1);
+  const set = (hidden) => {
+    put(model, "hidden", hidden);
+    if (widget.fallen) keepToStored(widget);
+  };
+  return {
+    image: countedField(images.length, shown, (i) => put(model, "image", i)),
+    hidden: { get: () => maskText(model.get("hidden"), firstOrder), parse: (text) => maskOf(text, widget), set },
+  };
+}
+
+/** A mask as the number of its patches if they are the first of the order, else as x and a bit for each, in hex. */
+export function maskText(hidden, order) {
+  const count = hiddenIn(hidden);
+  if (order.slice(0, count).every((patch) => hidden[patch])) return String(count);
+  const digits = Array.from({ length: Math.ceil(hidden.length / 4) }, (_, k) => {
+    const bits = [0, 1, 2, 3].map((j) => (hidden[4 * k + j] ? "1" : "0"));
+    return parseInt(bits.join(""), 2).toString(16);
+  });
+  return `x${digits.join("")}`;
+}
+
+/** The mask of such a text; undefined if it means none. */
+export function maskOf(text, { firstOrder, patches }) {
+  const digits = /^x([0-9a-f]+)$/.exec(text)?.[1];
+  if (digits?.length === Math.ceil(patches / 4)) {
+    const bits = [...digits].map((digit) => parseInt(digit, 16).toString(2).padStart(4, "0")).join("");
+    return [...bits].slice(0, patches).map((bit) => bit === "1");
+  }
+  const count = wholeIn(0, patches)(text);
+  return count === undefined ? undefined : firstOf(firstOrder, count);
 }
 
 // -- parts
@@ -288,6 +325,7 @@ async function draw(widget) {
   drawNumbers(widget, i, hidden, predicted, took);
   if (widget.stale) widget.soon();
   else root.setAttribute("aria-busy", "false");
+  widget.address.changed();
 }
 
 function drawMask(widget, i, hidden) {
@@ -377,9 +415,16 @@ async function use(widget, next, place) {
 }
 
 function fallBack(widget) {
-  const { model, file, firstOrder, counts } = widget;
+  const { file } = widget;
+  widget.fallen = true;
   const what = file.length ? "WebAssembly, which does not run here" : "the network, which this page does not hold";
   settle(widget, `Clicking on patches needs ${what}, or a kernel. The slider chooses among stored masks.`);
+  keepToStored(widget);
+}
+
+/** Another mask, the nearest whose pictures are stored, if those of this one are not. */
+function keepToStored(widget) {
+  const { model, firstOrder, counts } = widget;
   const hidden = model.get("hidden");
   if (kept(widget, 0, hidden)) return;
   put(model, "hidden", firstOf(firstOrder, counts[nearestStop(widget, hiddenIn(hidden))]));
@@ -414,6 +459,7 @@ function render({ model, el }) {
   widget.parts.fresh.disabled = true;
   root.style.setProperty("--grid", widget.grid);
   root.append(...layout(widget));
+  widget.address = addressState(root, "masking", fieldsOf(widget), () => changed(widget));
   const ignore = listen(model, ["image", "hidden"], () => changed(widget));
   const observer = beginWhenNear(widget);
   draw(widget);
@@ -424,6 +470,7 @@ function render({ model, el }) {
     observer.disconnect();
     ignore();
     cancel();
+    widget.address.stop();
     root.remove();
   };
 }

@@ -158,3 +158,171 @@ function oncePerFrame(draw) {
   };
   return { soon, cancel: () => cancelAnimationFrame(frame) };
 }
+
+// -- the page's address: a reader's settings, such as #similarity.epoch=12&similarity.tau=0.05
+
+const SETTLE = 300; // ms from a change to the address; browsers allow about three changes a second
+const TOUCHES = ["pointerdown", "click", "keydown", "input"];
+
+/**
+ * Keep a widget's settings in the page's address, so that a link opens the page with them: {changed, stop}.
+ *
+ * `fields` are {name: {get, parse, set}}: the setting as text, a text as a value (undefined if it means nothing) and
+ * setting this value. `redraw` is called when settings have come from the address; call `changed` at the end of every
+ * drawing. Call this when the parts are in the root, which gets a button that copies the link.
+ *
+ * Only what differs from the start is written, and only once the reader has touched the widget: a link to a heading
+ * stays what it is until then. The second widget of a kind has the keys `similarity2.epoch`, and so on. Outside a page
+ * of the book, such as in Jupyter or Colab, the address is not ours, and nothing happens.
+ */
+function addressState(root, kind, fields, redraw) {
+  if (document.documentElement.dataset.content_root === undefined) return { changed() {}, stop() {} }; // Sphinx has it
+  const texts = () => Object.entries(fields).map(([name, { get }]) => [name, get()]);
+  const start = Object.fromEntries(texts());
+  const differing = () => texts().filter(([name, text]) => text !== start[name]);
+  let [key, known, restored, touched, timer] = [null, "", false, false, 0]; // known: what the address was told last
+
+  const read = () => {
+    const given = Object.fromEntries(ownSettings(key));
+    restored ||= Object.keys(given).length > 0;
+    if (!restored) return;
+    restore(fields, start, given);
+    known = String(differing());
+    redraw();
+  };
+  const write = () => {
+    timer = 0;
+    const own = differing();
+    if (!key || !touched || String(own) === known) return;
+    known = String(own);
+    setAddress(linkTo(key, own, otherSettings(key)));
+  };
+  const arrive = () => {
+    const place = [...document.querySelectorAll(`.sslw-${kind}`)].indexOf(root);
+    const next = `${kind}${place > 0 ? place + 1 : ""}.`;
+    if (place < 0 || next === key) return;
+    const first = key === null;
+    key = next;
+    if (!touched) read();
+    if (first && isNewVisit()) scrollIfNamedFirst(root, key);
+    if (first) document.dispatchEvent(new CustomEvent("sslw-arrived")); // one above another of its kind moves that on
+  };
+  const follow = () => {
+    if (!key || !ownSettings(key).length) return; // a link to a heading changes nothing here
+    read();
+    scrollIfNamedFirst(root, key);
+  };
+
+  const observer = new ResizeObserver(arrive); // a front end draws a widget before it is on the page
+  observer.observe(root);
+  document.addEventListener("sslw-arrived", arrive);
+  window.addEventListener("hashchange", follow);
+  for (const type of TOUCHES) root.addEventListener(type, () => (touched = true), { capture: true });
+  root.append(copyButton(() => linkTo(key, differing().length ? differing() : texts().slice(0, 1))));
+  return {
+    changed: () => (timer ||= setTimeout(write, SETTLE)),
+    stop: () => {
+      clearTimeout(timer);
+      observer.disconnect();
+      document.removeEventListener("sslw-arrived", arrive);
+      window.removeEventListener("hashchange", follow);
+    },
+  };
+}
+
+/** All settings of the address as [[key with its widget, text]]; what is no setting, such as a heading, is left out. */
+function addressSettings() {
+  const parts = window.location.hash.slice(1).split("&").filter((part) => part.includes("="));
+  return parts.flatMap((part) => {
+    const at = part.indexOf("=");
+    try {
+      return [[part.slice(0, at), part.slice(at + 1)].map(decodeURIComponent)];
+    } catch {
+      return []; // a stray %
+    }
+  });
+}
+
+const ownSettings = (key) =>
+  addressSettings().flatMap(([name, text]) => (name.startsWith(key) ? [[name.slice(key.length), text]] : []));
+const otherSettings = (key) => addressSettings().filter(([name]) => !name.startsWith(key));
+
+/** Set every field to what is given, if that means something, else to its start. */
+function restore(fields, start, given) {
+  for (const [name, { get, parse, set }] of Object.entries(fields)) {
+    const value = name in given ? parse(given[name]) : undefined;
+    if (value !== undefined) set(value);
+    else if (get() !== start[name]) set(parse(start[name]));
+  }
+}
+
+/** The page with these settings of one widget, followed by those of others. */
+function linkTo(key, own, others = []) {
+  const encode = (text) => encodeURIComponent(text).replaceAll("%2C", ",");
+  const all = [...own.map(([name, text]) => [key + name, text]), ...others];
+  const page = window.location.href.split("#")[0];
+  return all.length ? `${page}#${all.map((pair) => pair.map(encode).join("=")).join("&")}` : page;
+}
+
+function setAddress(address) {
+  try {
+    window.history.replaceState(window.history.state, "", address); // no step of its own for the back button
+  } catch {
+    // a page that may not: the link can still be copied
+  }
+}
+
+/** Not reloaded and not gone back to: then the browser knows best where the reader was. */
+const isNewVisit = () => window.scrollY === 0 && performance.getEntriesByType("navigation")[0]?.type === "navigate";
+
+/** Show the widget whose setting comes first in the address. */
+function scrollIfNamedFirst(root, key) {
+  if (addressSettings()[0]?.[0].startsWith(key)) root.scrollIntoView({ block: "start" });
+}
+
+function copyButton(link) {
+  const words = "Copy link to this view";
+  const said = make("span", { role: "status" });
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(link());
+      said.textContent = "Copied.";
+    } catch {
+      setAddress(link()); // a page without https has no clipboard
+      said.textContent = "Copy it from the address bar.";
+    }
+    setTimeout(() => (said.textContent = ""), 4000);
+  };
+  return make("div", { class: "sslw-share" }, said, button(words, copy));
+}
+
+/** A field for a trait; `format` makes its value a text. */
+function traitField(model, trait, parse, format = String) {
+  return { get: () => format(model.get(trait)), parse, set: (value) => put(model, trait, value) };
+}
+
+/** Parsers of a field. Numbers are moved into the range. */
+const numberIn = (low, high) => (text) => {
+  const value = text.trim() ? Number(text) : NaN;
+  return Number.isFinite(value) ? within(value, low, high) : undefined;
+};
+const wholeIn = (low, high) => (text) => {
+  const value = numberIn(low, high)(text);
+  return value === undefined ? undefined : Math.round(value);
+};
+const oneOf = (words) => (text) => (words.includes(text) ? text : undefined);
+
+/** The place of a name in a list; a number that is not there means the nearest that is. */
+const placeIn = (names) => (text) => {
+  if (names.includes(text)) return names.indexOf(text);
+  const far = names.map((name) => Math.abs(Number(name || NaN) - Number(text.trim() || NaN)));
+  const nearest = Math.min(...far.filter(Number.isFinite));
+  return Number.isFinite(nearest) ? far.indexOf(nearest) : undefined;
+};
+
+/** The place of a picture in the model or elsewhere, counted from 1 for people. */
+const countedField = (count, get, set) => ({
+  get: () => String(get() + 1),
+  parse: wholeIn(1, count),
+  set: (value) => set(value - 1),
+});

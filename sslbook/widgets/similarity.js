@@ -122,6 +122,25 @@ function hover(widget, cell) {
   focus(widget);
 }
 
+/** What stands in the page's address. */
+function fieldsOf(widget) {
+  const { model, size, epochs } = widget;
+  const place = wholeIn(1, size);
+  return {
+    epoch: traitField(model, "epoch", placeIn(epochs), (e) => epochs[Math.min(e, epochs.length - 1)]),
+    tau: traitField(model, "temperature", numberIn(T_MIN, T_MAX)),
+    shown: traitField(model, "shown", oneOf(Object.keys(STOPS))),
+    cell: {
+      get: () => widget.selected.map((k) => k + 1).join(","),
+      parse: (text) => {
+        const cell = text.split(",").map(place);
+        return cell.length === 2 && !cell.includes(undefined) ? cell : undefined;
+      },
+      set: (cell) => (widget.selected = cell.map((k) => k - 1)),
+    },
+  };
+}
+
 // -- parts
 
 function partsOf(widget) {
@@ -400,6 +419,7 @@ function focus(widget) {
   parts.verdict.replaceChildren(...verdictParts(i === j, same, c, q));
   parts.rowTitle.textContent = `Which is the partner of ${nameOf(i)}?`;
   drawBars(widget, i);
+  widget.address.changed();
   if (hovered !== null) return;
   const value = i === j ? "the same view" : `cosine ${c}, probability ${q}${same ? ", partners" : ""}`;
   parts.live.textContent = `Row ${nameOf(i)}; column ${nameOf(j)}: ${value}`;
@@ -442,6 +462,7 @@ function render({ model, el }) {
   const widget = { model, root, ...stateOf(model) };
   widget.parts = partsOf(widget);
   root.append(...layout(widget));
+  widget.address = addressState(root, "similarity", fieldsOf(widget), () => draw(widget));
   const { soon, cancel } = oncePerFrame(() => draw(widget));
   const ignore = listen(model, ["epoch", "temperature", "shown"], soon);
   const observer = new ResizeObserver(() => resize(widget));
@@ -451,6 +472,7 @@ function render({ model, el }) {
   return () => {
     ignore();
     cancel();
+    widget.address.stop();
     observer.disconnect();
     widget.sheet.free();
     root.remove();

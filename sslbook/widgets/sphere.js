@@ -79,6 +79,24 @@ function stop(widget) {
   widget.parts.play.textContent = "Play";
 }
 
+/** What stands in the page's address; the angles in degrees. */
+function fieldsOf(widget) {
+  const { model, runs, epochs } = widget;
+  const run = (side) => traitField(model, side, placeIn(runs), (r) => runs[Math.min(r, runs.length - 1)]);
+  const angle = (name, most) => ({
+    get: () => String(Math.round((widget[name] * 180) / Math.PI) % 360),
+    parse: numberIn(-most, most),
+    set: (degrees) => (widget[name] = (degrees * Math.PI) / 180),
+  });
+  return {
+    epoch: traitField(model, "epoch", placeIn(epochs), (e) => epochs[Math.min(e, epochs.length - 1)]),
+    left: run("left"),
+    right: run("right"),
+    yaw: angle("yaw", 360),
+    pitch: angle("pitch", (STEEPEST * 180) / Math.PI),
+  };
+}
+
 // -- parts
 
 function partsOf(widget) {
@@ -158,6 +176,7 @@ function draw(widget) {
   parts.epoch.set(e);
   for (const side of SIDES) drawSide(widget, side, shown[side], e);
   for (const chart of parts.charts) drawChart(widget, chart, shown, e);
+  widget.address.changed();
 }
 
 function drawSide(widget, side, run, e) {
@@ -239,6 +258,7 @@ function render({ model, el }) {
   widget.soon = soon;
   widget.parts = partsOf(widget);
   root.append(...layout(widget));
+  widget.address = addressState(root, "sphere", fieldsOf(widget), () => draw(widget));
   const ignore = listen(model, ["epoch", "left", "right"], soon);
   const observer = new ResizeObserver(soon);
   observer.observe(root);
@@ -247,6 +267,7 @@ function render({ model, el }) {
     stop(widget);
     ignore();
     cancel();
+    widget.address.stop();
     observer.disconnect();
     root.remove();
   };
