@@ -37,19 +37,21 @@ class Lab:
 
     Args:
         method: the name of a class of `sslbook.methods`; None for a chapter on no single method.
+        images: False for a chapter that trains on images of its own.
 
     Attributes: `plan` (the `Budget`), `train` and `test` (`ImageSet`), `device`; of a method also `recipe` and
     `entry`, what is registered of it.
     """
 
-    def __init__(self, method: str | None = None):
+    def __init__(self, method: str | None = None, images: bool = True):
         self.started = time.perf_counter()
         self.plan = budget.current()
         self.device = self.plan.device
-        self.train, self.test = self.plan.load()
         machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
         print(f"sslbook {sslbook.__version__} · PyTorch {torch.__version__} · {machine} · budget {self.plan.name}")
-        print(f"train: {self.train}\ntest:  {self.test}")
+        if images:
+            self.train, self.test = self.plan.load()
+            print(f"train: {self.train}\ntest:  {self.test}")
         if method is not None:
             self.entry, self.recipe = METHODS[method], self.plan.recipe(method)
             print("the method:", self.recipe.method)
