@@ -81,10 +81,12 @@ def all_gather(x: Tensor) -> Tensor:
     the whole loss from gathered rows and gradients are averaged over processes, as DistributedDataParallel does, the
     result is the gradient of one process with the joined batch. `torch.distributed.all_gather` has no gradient at all.
     """
-    return _Gather.apply(x) if world_size() > 1 else x
+    return AllGather.apply(x) if world_size() > 1 else x
 
 
-class _Gather(torch.autograd.Function):
+class AllGather(torch.autograd.Function):
+    """Forward, every process gets all rows; backward, the gradient of its own, summed over processes."""
+
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
         x = x.contiguous()
@@ -94,7 +96,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        return shard(_summed(gradient))
+        return shard(all_reduce_sum(gradient))
 
 
 def all_reduce_mean(x: Tensor) -> Tensor:
@@ -105,14 +107,15 @@ def all_reduce_mean(x: Tensor) -> Tensor:
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        return _summed(x)
+        return all_reduce_sum(x)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        return _summed(gradient)
+        return all_reduce_sum(gradient)
 
 
-def _summed(x: Tensor) -> Tensor:
+def all_reduce_sum(x: Tensor) -> Tensor:
+    """The sum over processes, without a gradient."""
     x = x.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(x)
     return x
