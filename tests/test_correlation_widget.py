@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import CANVASES, FRAME, encoded
+from conftest import CANVASES, FRAME, MOUNT, encoded, serve, watch
 
 from sslbook.widgets import CorrelationMatrix
 
@@ -362,3 +362,40 @@ def test_clean_up_leaves_nothing(mount):
     assert left == 0
     page.wait_for_timeout(700)
     assert page.evaluate("window.mounted[0].model.get('epoch')") == 0, "nothing plays on"
+
+
+# -- the page's address
+
+
+@pytest.fixture
+def visit(browser, tmp_path):
+    """visit(hash, widget) -> a page that Sphinx could have made, opened with this hash."""
+    (tmp_path / "index.html").write_text('<!doctype html><html data-content_root="./"><link rel="icon" href="data:,">')
+    with serve(tmp_path) as address, browser.new_context() as context:
+
+        def visit(hash, widget):
+            page = context.new_page()
+            watch(page, address)
+            page.goto(f"{address}/index.html{hash}")
+            page.evaluate(MOUNT, [encoded(widget)])
+            page.wait_for_timeout(100)
+            return page
+
+        yield visit
+        assert [page.troubles for page in context.pages] == [[]] * len(context.pages)
+
+
+TRAITS = "['epoch', 'row', 'column', 'reach'].map((k) => mounted[0].model.get(k))"
+
+
+def test_a_link_opens_the_epoch_and_the_cell(visit):
+    link = "#correlation.epoch=5&correlation.i=3&correlation.j=11&correlation.reach=0.25"
+    page = visit(link, CorrelationMatrix(snapshots()))
+    assert page.evaluate(TRAITS) == [1, 3, 11, 0.25] and cell(page)[:2] == (3, 11)
+    page.locator(HEAT).press("ArrowUp")
+    page.get_by_text("colours to").click()
+    page.wait_for_function("location.hash === '#correlation.epoch=5&correlation.i=2&correlation.j=11'")
+    page = visit(
+        "#correlation.epoch=7&correlation.i=99&correlation.j=x&correlation.reach=2", CorrelationMatrix(snapshots())
+    )
+    assert page.evaluate(TRAITS) == [1, 11, 0, 1], "the nearest that there is, else as at first"

@@ -136,6 +136,21 @@ function stop(widget) {
   draw(widget);
 }
 
+/** What stands in the page's address; i and j as in C[i, j]. */
+function fieldsOf({ model, size, epochs }) {
+  const feature = (trait) => traitField(model, trait, wholeIn(0, size - 1), (k) => String(within(k, 0, size - 1)));
+  return {
+    epoch: traitField(model, "epoch", placeIn(epochs), (e) => epochs[Math.min(e, epochs.length - 1)]),
+    i: feature("row"),
+    j: feature("column"),
+    reach: {
+      get: () => String(model.get("reach")),
+      parse: oneOf(REACHES.map(([value]) => value)),
+      set: (value) => put(model, "reach", +value),
+    },
+  };
+}
+
 // -- parts
 
 function partsOf(widget) {
@@ -275,6 +290,7 @@ function draw(widget) {
   drawCells(widget, at(e).cells, reach);
   focus(widget);
   say(widget);
+  widget.address.changed();
 }
 
 function drawCells({ size, parts }, cells, reach) {
@@ -384,6 +400,7 @@ function render({ model, el }) {
   const widget = { model, ...stateOf(model) };
   widget.parts = partsOf(widget);
   root.append(...layout(widget));
+  widget.address = addressState(root, "correlation", fieldsOf(widget), () => draw(widget));
   const { soon, cancel } = oncePerFrame(() => draw(widget));
   const ignore = listen(model, ["epoch", "row", "column", "reach"], soon);
   if (widget.sheet) widget.sheet.image.onload = () => focus(widget);
@@ -392,6 +409,7 @@ function render({ model, el }) {
     clearInterval(widget.playing);
     ignore();
     cancel();
+    widget.address.stop();
     widget.sheet?.free();
     root.remove();
   };
