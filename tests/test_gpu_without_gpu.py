@@ -1,0 +1,215 @@
+"""A training step on a GPU, on a machine without one: PyTorch's fake tensors know device, type and shape, no values.
+
+Whatever is made on the CPU and meets a tensor on the GPU is an error here, as it is there. So is whatever waits for the
+GPU in a step (`.item()`, `nonzero`): a fake tensor has no value to wait for.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+from sslbook import pretrain, views
+from sslbook.images import ImageSet
+from sslbook.methods import METHODS, SimCLR
+
+N, SIZE = 16, 32
+IMAGES = ImageSet(torch.zeros(2 * N, 3, SIZE, SIZE, dtype=torch.uint8), torch.zeros(2 * N, dtype=torch.long), ["none"])
+FAMILIES = [function for name, function in vars(views).items() if name.endswith("_views")]
+FAMILIES = list(dict.fromkeys([*FAMILIES, *(entry.method.views for entry in METHODS.values())]))
+each_method = pytest.mark.parametrize("name", METHODS)
+each_half = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+
+
+class PretendedGPU(FakeTensorMode):
+    """A context in which device "cuda" is there. A product of two types is an error, as on a real one."""
+
+    PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm")
+
+    def __init__(self, lengths_may_depend_on_values=False):
+        env = ShapeEnv(allow_scalar_outputs=True, allow_dynamic_output_shape_ops=True)
+        super().__init__(shape_env=env if lengths_may_depend_on_values else None)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        factors = {x.dtype for x in args if isinstance(x, torch.Tensor)}
+        if func._schema.name in self.PRODUCTS and len(factors) > 1:
+            raise RuntimeError(f"{func} wants tensors of the same dtype, got {factors}")
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+@torch.no_grad()
+def backward(loss):
+    """`Tensor.backward`, node by node: PyTorch's engine would ask the driver for streams."""
+    nodes, waits_for = [loss.grad_fn], Counter()
+    for node in nodes:  # grows
+        for following, _ in node.next_functions:
+            if following is not None:
+                waits_for[following] += 1
+                if waits_for[following] == 1:
+                    nodes.append(following)
+    arrived = defaultdict(dict)
+    arrived[loss.grad_fn][0] = torch.ones_like(loss)
+    ready = [loss.grad_fn]
+    while ready:
+        node = ready.pop()
+        inputs = node._input_metadata
+        gradients = [as_wanted(arrived[node].get(place), wanted) for place, wanted in enumerate(inputs)]
+        if hasattr(node, "variable"):  # a leaf
+            p = node.variable
+            p.grad = gradients[0] if p.grad is None else p.grad + gradients[0]
+            continue
+        made = node(*gradients)
+        for (following, place), gradient in zip(node.next_functions, made if isinstance(made, tuple) else (made,)):
+            if following is None:
+                continue
+            if gradient is not None:
+                before = arrived[following].get(place)
+                arrived[following][place] = gradient if before is None else before + gradient
+            waits_for[following] -= 1
+            if waits_for[following] == 0:
+                ready.append(following)
+
+
+def as_wanted(gradient, wanted):
+    """A gradient in the shape and type of what it is the gradient of, which the engine sees to."""
+    if gradient is None:
+        return None
+    assert gradient.device == wanted.device, f"a gradient on {gradient.device} of a tensor on {wanted.device}"
+    return gradient.sum_to_size(wanted.shape).to(wanted.dtype)
+
+
+def apply(module, fn, recurse=True):
+    """`nn.Module._apply` without its swap of two tensors in place, for which fake ones are not made."""
+    for child in module.children():
+        child._apply(fn)
+    for name, p in module._parameters.items():
+        if p is not None:
+            module._parameters[name] = nn.Parameter(fn(p).detach(), p.requires_grad)
+    for name, buffer in module._buffers.items():
+        if buffer is not None:
+            module._buffers[name] = fn(buffer)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def pretend(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    monkeypatch.setattr(nn.Module, "_apply", apply)
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+
+
+class Given(views.Views):
+    """Views that are there already: what a method does with them is tested, not how they are made."""
+
+    def render(self, images, draws=None):
+        return [torch.rand(len(images), 3, view.size, view.size, device=images.device) for view in self]
+
+
+def train(method, monkeypatch, dtype, made, optimizer="adamw", **how):
+    """Two steps of `pretrain` on a pretended GPU."""
+    monkeypatch.setattr(pretrain, "_amp_dtype", lambda device: dtype)
+    settings = dict(epochs=1, batch_size=N, optimizer=optimizer, lr=0.1, weight_decay=0.1, warmup_epochs=0, seed=0)
+    with PretendedGPU(**how) as mode:
+        method._apply(mode.from_tensor)
+        method.to("cuda")
+        run = pretrain.Run(method, IMAGES, made, pretrain.Settings(**settings))
+        run.loss_of = pretrain._loss_module(method, compile=False)
+        for _ in range(2):  # the second meets what the first has left behind
+            run.train_step(torch.zeros(N, 3, SIZE, SIZE, dtype=torch.uint8), torch.arange(N))
+    return run
+
+
+@each_half
+@each_method
+def test_a_method_trains_on_a_gpu_and_does_not_wait_for_it(name, dtype, monkeypatch):
+    method = METHODS[name].make_tiny()
+    run = train(method, monkeypatch, dtype, Given(method.views(SIZE)))
+    assert all(terms.device.type == "cuda" and terms.dtype == torch.float32 for terms in run.terms.values())
+    for state in [*method.parameters(), *method.buffers()]:
+        assert state.device.type == "cuda" and state.dtype in (torch.float32, torch.int64)
+    assert all(p.grad is not None for group in method.parameter_groups(0) for p in group["params"])
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+def test_each_family_of_views(family):
+    """How many images change their colours decides how long some slices are: lengths may depend on values here."""
+    with PretendedGPU(lengths_may_depend_on_values=True):
+        images = torch.zeros(N, 3, 48, 40, dtype=torch.uint8, device="cuda")
+        made = family(SIZE).render(images, torch.Generator().manual_seed(0))
+        assert len(made) == len(family(SIZE))
+        for augmentation, view in zip(family(SIZE), made):
+            assert view.shape == (N, 3, augmentation.size, augmentation.size)
+            assert view.device.type == "cuda" and view.dtype == torch.float32
+
+
+@pytest.mark.parametrize("optimizer", pretrain.OPTIMIZERS)
+def test_each_optimizer(optimizer, monkeypatch):
+    if optimizer == "sgd":
+        monkeypatch.setattr(pretrain, "can_fuse", lambda device: None)  # PyTorch's fused SGD knows no fake tensors
+    method = METHODS["BYOL"].make_tiny()
+    run = train(method, monkeypatch, torch.bfloat16, Given(method.views(SIZE)), optimizer)
+    states = [state for p in run.optimizers["all"].state.values() for state in p.values()]
+    assert states and all(state.device.type == "cuda" for state in states)
+
+
+# -- these tests can fail
+
+
+def test_node_by_node_gives_the_gradients_of_autograd():
+    method = METHODS["BYOL"].make_tiny()
+    pictures = torch.rand(2, N, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).unbind()
+    loss = method.loss(pictures)
+    trained = [p for p in method.parameters() if p.requires_grad]
+    expected = torch.autograd.grad(loss, trained, retain_graph=True)
+    backward(loss)
+    for p, gradient in zip(trained, expected):
+        torch.testing.assert_close(p.grad, gradient)
+
+
+class OnTheCPU(SimCLR):
+    def loss(self, views):
+        weights = torch.linspace(0, 1, len(views[0]))  # without device=
+        return super().loss(views) + (weights * views[0].mean(dim=(1, 2, 3))).sum()
+
+
+class NoBuffer(SimCLR):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.center = torch.zeros(8)  # `.to("cuda")` does not know of it
+
+    def loss(self, views):
+        return super().loss(views) + (self.project(views[0]) - self.center).square().mean()
+
+
+class Waits(SimCLR):
+    def loss(self, views):
+        loss = super().loss(views)
+        return loss if loss.item() > 1 else 2 * loss
+
+
+class MixesTypes(SimCLR):
+    def loss(self, views):
+        h = self.encoder(views[0])  # half
+        with torch.autocast("cuda", enabled=False):
+            return super().loss(views) + (h @ self.projector[0].weight.T).mean()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (OnTheCPU, "two devices, cpu and cuda"),
+        (NoBuffer, "convert all Tensors to FakeTensors"),
+        (Waits, "aten._local_scalar_dense"),
+        (MixesTypes, "same dtype"),
+    ],
+)
+def test_a_fault_is_seen(wrong, message, monkeypatch):
+    entry = METHODS["SimCLR"]
+    method = replace(entry, method=wrong).make_tiny()
+    with pytest.raises((RuntimeError, AssertionError, DataDependentOutputException), match=message):
+        train(method, monkeypatch, torch.bfloat16, Given(method.views(SIZE)))
