@@ -305,7 +305,7 @@ def test_constant_features_are_said(mount):
     z1[:, 2] = 0.1
     z2[:] = -1
     page = mount(CorrelationMatrix({0: (z1, z1), 1: (z1, z2)}, epoch=0, row=2, column=1))
-    assert "1 features of view 1, 1 of view 2" in page.locator(".sslw-field").inner_text()
+    assert "the same for all pictures: 1 of view 1, 1 of view 2" in page.locator(".sslw-field").inner_text()
     assert "Feature 2 of view 1 is the same for all" in page.locator("[aria-live]").inner_text()
     assert cell(page) == (2, 1, 0)
     put(page, epoch=1, row=0)

@@ -314,7 +314,7 @@ function scalePart(reach) {
 function constantsNote({ first, second }) {
   const [one, two] = [first, second].map((features) => features.filter(isConstant).length);
   if (!one && !two) return "";
-  return `The same for all pictures: ${one} features of view 1, ${two} of view 2. Their cells are set to 0.`;
+  return `Features that are the same for all pictures: ${one} of view 1, ${two} of view 2. Their cells are set to 0.`;
 }
 
 /** The cell under the pointer, else the selected one: cursor, value, scatter plot, pictures. */
