@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from sslbook import data, evaluate
-from sslbook.data import ImageSet
+from sslbook import evaluate, sets
 from sslbook.encoders import ConvNet
-from sslbook.views import Augmentation
+from sslbook.images import ImageSet
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "15_knn_rankme_alignunif.npz")
 
@@ -82,19 +84,6 @@ def test_linear_evaluation_finds_what_is_linear_and_nothing_else():
     assert evaluate.linear_evaluation(x[:400], xor[:400], x[400:], xor[400:]) < 0.65
 
 
-def test_supervised_learns_from_labels():
-    pictures = torch.zeros(256, 3, 32, 32, dtype=torch.uint8)
-    labels = torch.arange(256) % 2
-    pictures[labels == 1, 0] = 200
-    train = ImageSet(images=pictures, labels=labels, classes=["dark", "red"])
-    torch.manual_seed(0)
-    encoder = ConvNet(width=4)
-    classifier = evaluate.supervised(encoder, train, epochs=4, view=Augmentation(32), batch_size=32, progress=False)
-    with torch.no_grad():
-        predicted = classifier(evaluate.embed(encoder, pictures)).argmax(dim=1)
-    assert (predicted == labels).all()
-
-
 def test_refuses_a_k_larger_than_the_training_set():
     with pytest.raises(ValueError, match="got 200"):
         evaluate.knn_scores(torch.randn(5, 2), torch.zeros(5, dtype=torch.long), torch.randn(2, 2))
@@ -112,7 +101,7 @@ def test_few_labels_are_a_share_of_each_class():
 
 
 def test_the_report_asks_an_encoder_and_plain_features_the_same():
-    train, test = data.load("shapes", train=400, test=100)
+    train, test = sets.load("shapes", train=400, test=100)
     pixels = evaluate.report(lambda images: images.images.flatten(1) / 255, train, test)
     assert list(pixels) == ["kNN", "linear", "linear, 1 % of labels", "linear, hue"]
     labels = evaluate.report(lambda images: F.one_hot(images.labels).float(), train, test)
@@ -124,3 +113,60 @@ def test_the_report_asks_an_encoder_and_plain_features_the_same():
     assert evaluate.report(encoder, train, test) == by_hand
     unknown = ImageSet(train.images, train.labels, train.classes)
     assert "linear, hue" not in evaluate.report(encoder, unknown, test)
+
+
+# -- the linear probe, against scikit-learn's
+
+
+@pytest.fixture
+def probes(monkeypatch):
+    """The classifiers that `linear_evaluation` fits, as a list that grows."""
+    fitted = []
+
+    class Kept(torch.nn.Linear):
+        def __init__(self, *args):
+            super().__init__(*args)
+            fitted.append(self)
+
+    monkeypatch.setattr(torch.nn, "Linear", Kept)
+    return fitted
+
+
+def features(n=900, classes=3, seed=0):
+    """Features (n, 6) float64 of unlike place and scale, and labels of unlike frequency that they do not decide."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = (torch.rand(n, generator=generator) ** 2 * classes).long()
+    centres = torch.randn(classes, 6, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    x = 0.7 * centres[labels] + torch.randn(n, 6, generator=generator, dtype=torch.float64)
+    scale = torch.tensor([0.01, 0.1, 1, 3, 10, 100], dtype=torch.float64)
+    return x * scale + 5 * scale, labels
+
+
+def oracle(x, labels, weight_decay):
+    """scikit-learn's sums over the rows what our loss averages, and its C weighs the rows."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (len(x) * weight_decay), max_iter=2000, tol=1e-8))
+    return model.fit(x.numpy(), labels.numpy())
+
+
+@pytest.mark.parametrize("weight_decay", [1e-3, 1e-1])
+def test_the_linear_probe_equals_scikit_learn_s(weight_decay, probes):
+    (x, labels), (new, asked) = features(), features(1000, seed=1)
+    accuracy = evaluate.linear_evaluation(x, labels, new, asked, weight_decay=weight_decay)
+    model = oracle(x, labels, weight_decay)
+    assert accuracy == pytest.approx(model.score(new.numpy(), asked.numpy()), abs=1e-3)
+    [ours], theirs = probes, model[-1]
+    np.testing.assert_allclose(ours.weight.detach(), theirs.coef_, atol=1e-2)
+    bias = ours.bias.detach() - ours.bias.detach().mean()  # a constant for all classes changes nothing
+    np.testing.assert_allclose(bias, theirs.intercept_ - theirs.intercept_.mean(), atol=1e-2)
+    assert np.abs(theirs.coef_).max() > 0.1
+
+
+def test_the_linear_probe_takes_nothing_from_the_test_set(probes):
+    """Mean and deviation are the training set's: shifted test features are judged as they are, shift and all."""
+    (x, labels), (new, asked) = features(), features(1000, seed=1)
+    shifted = 3 * new + x.std(dim=0)
+    scores = [evaluate.linear_evaluation(x, labels, test, asked) for test in (new, shifted)]
+    assert torch.equal(probes[0].weight, probes[1].weight), "the fit does not look at the test set"
+    expected = [oracle(x, labels, 1e-3).score(test.numpy(), asked.numpy()) for test in (new, shifted)]
+    assert scores == pytest.approx(expected, abs=1e-3)
+    assert scores[1] < scores[0] - 0.1

@@ -5,7 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sslbook import losses
+from sslbook.encoders import ConvNet
 from sslbook.losses import info_nce_loss
+from sslbook.methods import MoCo
 
 
 def golden(name):
@@ -66,3 +69,29 @@ def test_refuses_what_is_not_two_views(shape):
 def test_refuses_a_temperature_that_is_not_positive(temperature):
     with pytest.raises(ValueError, match="temperature"):
         info_nce_loss(torch.randn(4, 3), temperature)
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+IN_HALF = {  # a loss, and what goes into it
+    "info_nce_loss": (losses.info_nce_loss, drawn(64, 16)),
+    "negative_cosine": (losses.negative_cosine, drawn(64, 16), drawn(64, 16, seed=1)),
+    "byol_loss": (losses.byol_loss, drawn(64, 16), drawn(64, 16, seed=1)),
+    "masked_error": (losses.masked_error, drawn(4, 9, 12), drawn(4, 9, 12, seed=1), drawn(4, 9) > 0),
+    "MoCo's logits": (MoCo(ConvNet(width=2), dim=16, K=32).logits, drawn(8, 16), drawn(8, 16, seed=1)),
+}
+
+
+@pytest.mark.parametrize("name", IN_HALF)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_inside_autocast_a_loss_is_computed_in_float32(name, dtype):
+    loss, *inputs = IN_HALF[name]
+    rounded = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
+    expected = loss(*inputs), loss(*(x.float() if x.is_floating_point() else x for x in rounded))
+    with torch.autocast("cpu", dtype=dtype):
+        ours = loss(*inputs), loss(*rounded)
+        assert (inputs[0] @ inputs[0].mT).dtype == dtype, "autocast is on"
+    for x, y in zip(ours, expected):
+        assert x.dtype == torch.float32 and torch.equal(x, y)

@@ -68,7 +68,7 @@ def test_flip_equals_torchvision():
 
 
 def test_a_whole_random_view_equals_torchvision_s_functions_in_the_drawn_order():
-    view = replace(views.byol(24)[1], jitter=1.0, blur=0.5, solarize=0.5, hue=0.5)
+    view = replace(views.byol_views(24)[1], jitter=1.0, blur=0.5, solarize=0.5, hue=0.5)
     images = torch.rand(64, 3, 40, 28, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     p = view.sample(64, 40, 28, torch.Generator().manual_seed(2))
     ours = view.apply(images, p)
@@ -92,7 +92,7 @@ def test_a_whole_random_view_equals_torchvision_s_functions_in_the_drawn_order()
 
 
 def test_every_image_has_its_own_draw_and_the_same_seed_gives_the_same_views():
-    view = views.simclr(32)[0]
+    view = views.simclr_views(32)[0]
     image = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     batch = image.repeat(16, 1, 1, 1)
     first, again = (view(batch, torch.Generator().manual_seed(7)) for _ in range(2))
@@ -102,14 +102,14 @@ def test_every_image_has_its_own_draw_and_the_same_seed_gives_the_same_views():
 
 
 def test_an_image_s_view_does_not_depend_on_its_batch():
-    view = views.simclr(32)[0]
+    view = views.simclr_views(32)[0]
     images = torch.rand(12, 3, 32, 32, dtype=torch.float64)
     p = view.sample(12, 32, 32, torch.Generator().manual_seed(0))
     torch.testing.assert_close(view.apply(images, p)[3:5], view.apply(images[3:5], p[3:5]))
 
 
 def test_drawn_numbers_keep_to_their_ranges():
-    view = replace(views.byol(32)[1], blur=0.5, brightness=1.5)
+    view = replace(views.byol_views(32)[1], blur=0.5, brightness=1.5)
     n, height, width = 20_000, 48, 64
     p = view.sample(n, height, width, torch.Generator().manual_seed(0))
     top, left, h, w = p.box.unbind(1)
@@ -147,7 +147,17 @@ def test_nothing_drawn_changes_nothing():
     torch.testing.assert_close(unchanged, images / 255, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("recipe", [views.simclr, views.moco_v2, views.byol, views.cifar, views.shapes])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        views.simclr_views,
+        views.moco_v2_views,
+        views.byol_views,
+        views.cifar_views,
+        views.shapes_views,
+        views.crop_views,
+    ],
+)
 def test_recipes_render(recipe):
     for view in recipe(32):
         x = view(torch.randint(0, 256, (6, 3, 40, 50), dtype=torch.uint8), torch.Generator().manual_seed(0))
@@ -155,13 +165,13 @@ def test_recipes_render(recipe):
 
 
 def test_the_recipes_are_the_papers():
-    view = views.simclr(224)[0]
+    view = views.simclr_views(224)[0]
     assert (view.scale, view.brightness, view.hue, view.blur) == ((0.08, 1), 0.8, 0.2, 0.5)
     assert views.blur_kernel_size(224) == 23 and views.blur_kernel_size(32) == 3
-    first, second = views.byol(224)
+    first, second = views.byol_views(224)
     assert (first.blur, first.solarize, second.blur, second.solarize) == (1.0, 0.0, 0.1, 0.2)
-    assert first.saturation == 0.2 and views.moco_v2(224)[0].saturation == 0.4
-    small = views.cifar()[0]
+    assert first.saturation == 0.2 and views.moco_v2_views(224)[0].saturation == 0.4
+    small = views.cifar_views()[0]
     assert small.blur == 0 and (small.brightness, small.hue) == (0.4, 0.1)
 
 
@@ -183,15 +193,15 @@ def test_refuses_images_of_another_shape():
 
 
 def test_parameters_can_be_taken_row_by_row():
-    p = views.simclr(32)[0].sample(6, 32, 32, torch.Generator().manual_seed(0))
+    p = views.simclr_views(32)[0].sample(6, 32, 32, torch.Generator().manual_seed(0))
     assert all(len(getattr(p[1:3], f.name)) == 2 for f in fields(p))
 
 
 def test_views_of_one_kind_are_made_together_and_each_from_its_own_numbers():
     images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
-    for recipe in (views.cifar(), views.byol(32), views.cifar()[:1]):
-        numbers = views.draw(recipe, 8, torch.Generator().manual_seed(0))
-        made = views.render(recipe, images, numbers)
+    for recipe in (views.cifar_views(), views.byol_views(32), views.crop_views()):
+        numbers = recipe.draw(8, torch.Generator().manual_seed(0))
+        made = recipe.render(images, numbers)
         assert [view.shape for view in made] == [(8, 3, 32, 32)] * len(recipe)
         for view, u, x in zip(recipe, numbers, made):
             torch.testing.assert_close(x, view.apply(images, view.parameters(u, 32, 32)))
@@ -199,7 +209,7 @@ def test_views_of_one_kind_are_made_together_and_each_from_its_own_numbers():
 
 
 def test_colours_that_nobody_changes_stay_bit_for_bit():
-    view = replace(views.cifar()[0], jitter=0.5, grey=0.0)
+    view = replace(views.cifar_views()[0], jitter=0.5, grey=0.0)
     p = view.sample(64, 32, 32, torch.Generator().manual_seed(0))
     images = torch.rand(64, 3, 32, 32)
     same = (p.factors == torch.tensor(views.NEUTRAL)).all(dim=1)
@@ -214,3 +224,69 @@ def test_hue_of_ties_and_greys_equals_torchvision(colour, turns):
     image = torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1)
     ours = views.adjust_hue(image, torch.tensor([turns], dtype=torch.float64))
     torch.testing.assert_close(ours, v2.functional.adjust_hue(image, turns), atol=1e-6, rtol=0)
+
+
+def test_the_fast_jitter_is_the_plain_one():
+    view = views.cifar_views()[0]
+    images = torch.rand(256, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    p = view.sample(256, 16, 16, torch.Generator().manual_seed(1))
+    fast, plain = (f(images, p.factors, p.order) for f in (views.color_jitter, views.plain_color_jitter))
+    torch.testing.assert_close(fast, plain, rtol=0, atol=2e-6)
+
+
+def drawn_columns(view, n=20_000):
+    """What is drawn for n views, as columns of numbers that should not know of each other."""
+    height, width = 64, 48
+    p = view.sample(n, height, width, torch.Generator().manual_seed(0))
+    top, left, h, w = p.box.unbind(1)
+    columns = {"flip": p.flip, "grey": p.grey, "blur": p.sigma > 0, "solarize": p.solarize, "area": h * w}
+    columns |= {"shape": (w / h).log(), "top": top / (height - h + 1), "left": left / (width - w + 1)}
+    if view.jitter < 1:
+        columns["jitter"] = (p.factors != torch.tensor(views.NEUTRAL)).any(dim=1)
+    else:  # then every image has factors of its own
+        columns |= {f"factor {i}": p.factors[:, i] for i in range(4)} | {"first change": p.order[:, 0]}
+        columns |= {f"change {i} comes first": p.order[:, 0] == i for i in range(3)}
+    if view.blur == 1:
+        columns["sigma"] = p.sigma
+    columns = {name: column.double() for name, column in columns.items()}
+    return {name: column for name, column in columns.items() if column.std() > 0}
+
+
+@pytest.mark.parametrize("always", [dict(), dict(jitter=1.0, blur=1.0)], ids=["whether", "how much"])
+def test_what_is_drawn_for_a_view_is_independent_of_the_rest(always):
+    some = dict(flip=0.5, jitter=0.5, grey=0.5, blur=0.5, solarize=0.5)
+    strength = dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4)
+    columns = drawn_columns(Augmentation(32, scale=(0.2, 0.4), **some | always, **strength))
+    assert len(columns) >= 9
+    together = torch.corrcoef(torch.stack(list(columns.values())))
+    own = [name.startswith(("change", "first")) for name in columns]  # which comes first: of one draw
+    for i, one in enumerate(columns):
+        for j, other in enumerate(list(columns)[:i]):
+            if not (own[i] and own[j]):
+                assert abs(together[i, j]) < 0.035, f"{one} follows {other}"  # five standard errors
+
+
+def test_boxes_reach_every_edge():
+    p = Augmentation(32, scale=(0.2, 0.4)).sample(2000, 20, 20, torch.Generator().manual_seed(0))
+    top, left, height, width = p.box.unbind(1)
+    for start, length in ((top, height), (left, width)):
+        assert (start == 0).any() and (start + length == 20).any()
+
+
+def test_two_views_of_an_image_are_independent():
+    both = views.byol_views(32)
+    one, two = both.draw(20_000, torch.Generator().manual_seed(0)).unbind()
+    together = torch.corrcoef(torch.cat([one, two], dim=1).T)
+    assert (together - torch.eye(2 * views.DRAWS)).abs().max() < 0.035
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)).expand(64, -1, -1, -1)
+    made = views.Views([both[0]] * 2).render(images, torch.Generator().manual_seed(0))
+    assert torch.cat(made).flatten(1).unique(dim=0).shape[0] == 128
+
+
+def test_views_come_in_the_order_of_their_augmentations():
+    small, large = Augmentation(8, flip=0.5), Augmentation(16, flip=0.5)
+    mixed = views.Views([large, small, large])
+    images = torch.rand(4, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    draws = mixed.draw(4, torch.Generator().manual_seed(1))
+    for view, u, x in zip(mixed, draws, mixed.render(images, draws)):
+        torch.testing.assert_close(x, view.apply(images, view.parameters(u, 20, 20)))
