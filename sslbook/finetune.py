@@ -15,6 +15,7 @@ from sslbook.pretrain import pretrain
 from sslbook.views import Augmentation
 
 ADAMW = dict(optimizer="adamw", lr=3e-3, weight_decay=1e-2)
+WARMUP = 0.3  # of the epochs: a small ViT trained from scratch on a tenth of the labels needs so long
 
 
 def supervised(
@@ -34,7 +35,8 @@ def supervised(
         train: images that all have a label.
         view: what is shown of each image.
         seed: decides the classifier's first weights, batches and views.
-        options: of `pretrain`, over AdamW at rate 3e-3 with weight decay 1e-2: lr, callbacks (checkpoints), bar, ...
+        options: of `pretrain`: lr, callbacks (checkpoints), show_progress, ... The defaults here are AdamW at rate 3e-3
+            with weight decay 1e-2, and a warm-up of three tenths of the epochs.
 
     Returns:
         The classifier: from features to scores of the classes.
@@ -46,7 +48,8 @@ def supervised(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         method = Supervised(encoder, train.labels).to(device)
-    pretrain(method, train, epochs=epochs, batch_size=batch_size, views=[view], seed=seed, **ADAMW | options)
+    options = ADAMW | dict(warmup_epochs=WARMUP * epochs) | options
+    pretrain(method, train, epochs=epochs, batch_size=batch_size, views=[view], seed=seed, **options)
     return method.classifier
 
 
