@@ -2,17 +2,19 @@
 
 import sys
 
-import tiny
 import torch
 
-from sslbook import data, distributed, views
+from sslbook import distributed, sets
+from sslbook.callbacks import Checkpoints, Probe
 from sslbook.encoders import ConvNet
-from sslbook.methods import MAE, MoCo
+from sslbook.methods import MAE, METHODS, MoCo
+from sslbook.norms import sync_batch_norm
 from sslbook.pretrain import _loss_module, pretrain
+from sslbook.views import byol_views
 from sslbook.vit import ViT
 
 CASES = {
-    **tiny.METHODS,
+    **{name: entry.make_tiny for name, entry in METHODS.items()},
     "MoCo, two parts": lambda: MoCo(ConvNet(width=2), dim=8, K=40, bn_splits=2),
     "MoCo, plain batch norm": lambda: MoCo(ConvNet(width=2), dim=8, K=40, bn_splits=1),
     "MAE, normalised patches": lambda: MAE(ViT(32, 8, dim=16, depth=1, heads=2), 0.5, True, 16, 1, 2),
@@ -23,30 +25,41 @@ def one_batch(name: str) -> dict[str, torch.Tensor]:
     """Loss, gradients and buffers after two steps without an update."""
     torch.manual_seed(0)
     method = CASES[name]()
-    distributed.sync_batch_norm(method)
+    sync_batch_norm(method)
     loss_of = _loss_module(method, compile=False)
     losses = []
     for _ in range(2):  # the second step sees the queue that the first one left
-        batch = torch.rand(2, 16, 3, 32, 32)
-        batch[1].add_(torch.linspace(0, 1, 16).view(-1, 1, 1, 1))  # unlike parts
-        shared = [distributed.share(view) for view in batch[: len(method.views(32))]]
-        losses.append(loss_of(shared))
+        batch = torch.rand(len(method.views(32)), 16, 3, 32, 32)
+        batch[-1].add_(torch.linspace(0, 1, 16).view(-1, 1, 1, 1))  # unlike parts
+        shared = [distributed.shard(view) for view in batch]
+        losses.append(loss_of(shared)["loss"])
         losses[-1].backward()
         method.after_step(0.5)
-    distributed.average_buffers(method)
-    found = {"loss": distributed.average(torch.stack(losses).detach()), "rng": torch.get_rng_state()}
+    distributed.all_reduce_buffers(method)
+    found = {"loss": distributed.all_reduce_mean(torch.stack(losses).detach()), "rng": torch.get_rng_state()}
     found |= {f"gradient of {k}": p.grad for k, p in method.named_parameters() if p.grad is not None}
     return found | {f"state {k}": v for k, v in method.state_dict().items()}
 
 
-def training(name: str, checkpoint: str | None = None) -> dict[str, torch.Tensor]:
+def training(name: str, checkpoints: str | None = None) -> dict[str, torch.Tensor]:
     """Losses and final weights of a short training."""
     torch.manual_seed(distributed.rank())  # the weights of process 0 count
-    images, test = data.load("shapes", train=128, test=32)
+    images, test = sets.load("shapes", train=128, test=32)
     method = CASES[name]()
-    made = views.byol(32)[: len(method.views(32))]
-    options = dict(optimizer="sgd", lr=0.02, batch_size=32, views=made, probe=(images, test), progress=False)
-    history = pretrain(method, images, epochs=2, checkpoint=checkpoint, checkpoint_every=0.5, **options)
+    callbacks = [Probe(images, test)]
+    if checkpoints:
+        callbacks.append(Checkpoints(checkpoints, every=0.5))
+    history = pretrain(
+        method,
+        images,
+        epochs=2,
+        batch_size=32,
+        optimizer="sgd",
+        lr=0.02,
+        views=byol_views(32)[: len(method.views(32))],
+        callbacks=callbacks,
+        show_progress=False,
+    )
     assert ("knn" in history.epochs[-1]) == (distributed.rank() == 0)
     return {"losses": torch.tensor(history.losses)} | method.state_dict()
 
@@ -54,7 +67,7 @@ def training(name: str, checkpoint: str | None = None) -> dict[str, torch.Tensor
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)  # two orders of summing must not grow apart
-    with distributed.join("cpu"):
+    with distributed.process_group("cpu"):
         results = {name: {"one batch": one_batch(name), "training": training(name)} for name in CASES}
         with_files = training("BYOL", sys.argv[1] + ".checkpoints")
         assert all(torch.equal(with_files[k], v) for k, v in results["BYOL"]["training"].items() if k != "losses")

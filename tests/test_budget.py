@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from sslbook import budget, methods
-from sslbook.methods import SimCLR
+from sslbook import budget
+from sslbook.encoders import ENCODERS
+from sslbook.methods import METHODS, Method, SimCLR
 from sslbook.vit import ViT
 
 
@@ -56,16 +59,21 @@ def test_recipes_fill_in_the_budget():
 
 @pytest.mark.parametrize("name", budget.BUDGETS)
 def test_every_recipe_makes_a_method(name):
-    plan = budget.BUDGETS[name]
-    for method in plan.recipes:
-        recipe = plan.recipe(method)
-        made = getattr(methods, method)((plan.make_vit if recipe.vit else plan.make_encoder)(), **recipe.method)
-        assert isinstance(made, methods.Method)
+    plan = replace(budget.BUDGETS[name], device="cpu")
+    for method, entry in METHODS.items():
+        made = entry.method(plan.encoder_for(method), **plan.recipe(method).method)
+        assert isinstance(made, Method)
+
+
+def test_an_encoder_that_no_budget_has_is_refused():
+    assert set(budget.BUDGETS["gpu"].encoders.values()) <= set(ENCODERS)
+    with pytest.raises(ValueError, match="the smoke budget has encoders of the kinds convnet, vit; got 'text'"):
+        budget.BUDGETS["smoke"].encoder("text")
 
 
 def test_methods_that_hide_patches_get_a_vit():
     plan = budget.BUDGETS["smoke"]
     assert isinstance(plan.encoder_for("MAE"), ViT) and not isinstance(plan.encoder_for("SimCLR"), ViT)
-    assert torch.equal(plan.encoder_for("MAE", seed=1).cls_token, plan.vit(1).cls_token)
+    assert torch.equal(plan.encoder_for("MAE", seed=1).cls_token, plan.encoder("vit", seed=1).cls_token)
     with pytest.raises(ValueError, match="got 'Other'"):
         plan.encoder_for("Other")

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image, features
 
-from sslbook.data import PHOTOS, from_folder
+from sslbook.photos import PHOTOS, from_folder
 
 WIDTH, HEIGHT = 61, 47  # odd, and seldom a byte of something else
 HUGE = 60_000
@@ -232,7 +232,7 @@ def write(folder, photos):
 def read(folder):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        photos = from_folder(folder, 32, progress=False)
+        photos = from_folder(folder, 32, show_progress=False)
     assert len(caught) == bool(photos.skipped), "one warning, if anything is skipped"
     return photos
 
@@ -311,12 +311,12 @@ def test_a_damaged_exif_block_loses_no_photo(name, tmp_path):
 
 MEASURE = """
 import json, re, sys, warnings
-from sslbook.data import from_folder
+from sslbook.photos import from_folder
 warnings.simplefilter("ignore")
 peak = lambda: int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 1024
-from_folder(sys.argv[1], 32, progress=False)
+from_folder(sys.argv[1], 32, show_progress=False)
 before = peak()
-photos = from_folder(sys.argv[2], 32, progress=False)
+photos = from_folder(sys.argv[2], 32, show_progress=False)
 print(json.dumps(dict(grown=peak() - before, skipped=dict(photos.skipped), files=photos.files)))
 """
 

@@ -16,8 +16,10 @@ from PIL import Image
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from sslbook import data, download
-from sslbook.data import ImageSet, from_folder, load
+from sslbook import download, photos, sets
+from sslbook.images import ImageSet
+from sslbook.photos import from_folder
+from sslbook.sets import load
 
 
 def make(n=6, **changes):
@@ -94,7 +96,7 @@ def test_shapes_are_drawn_from_the_seed_and_the_halves_never_meet():
     assert (len(train), len(test), train.images.shape[1:]) == (64, 48, (3, 32, 32))
     assert torch.equal(train.images, again[0].images) and torch.equal(test.images, again[1].images)
     assert not torch.equal(train.images, other[0].images)
-    assert train.classes == list(data.shapes.SHAPES) and train.factors
+    assert train.classes == list(sets.shapes.CLASSES) and train.factors
     seen = {image.numpy().tobytes() for image in train.images}
     assert not seen & {image.numpy().tobytes() for image in test.images}
 
@@ -106,9 +108,9 @@ def test_default_numbers_of_shapes(monkeypatch):
         asked.append((n, seed))
         return torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, dtype=torch.long), {}
 
-    monkeypatch.setattr(data.shapes, "draw", draw)
+    monkeypatch.setattr(sets.shapes, "draw", draw)
     load("shapes", seed=7)
-    assert asked == [(4096, 7), (1024, 7 + data.TEST_SEED)]
+    assert asked == [(4096, 7), (1024, 7 + sets.TEST_SEED)]
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
@@ -169,7 +171,7 @@ def fake_cifar10(serve, monkeypatch):
     meta = {"filename": "batches.meta", "key": "label_names", "md5": md5(files["batches.meta"])}
     monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
     archive = serve("cifar-10-python.tar.gz", tar_gz("cifar-10-batches-py", files))
-    monkeypatch.setitem(data.SOURCES, "cifar10", replace(data.SOURCES["cifar10"], archives=(archive,)))
+    monkeypatch.setitem(sets.SOURCES, "cifar10", replace(sets.SOURCES["cifar10"], archives=(archive,)))
     return pixels, labels
 
 
@@ -197,10 +199,10 @@ def test_nothing_is_downloaded_if_the_files_are_there(fake_cifar10, serve, tmp_p
 
 
 def test_a_few_images_do_not_hold_the_memory_of_all():
-    whole = data.datasets.FakeData()
+    whole = sets.datasets.FakeData()
     whole.data, whole.targets, whole.classes = np.zeros((9, 3, 4, 4), np.uint8).transpose(0, 2, 3, 1), [0] * 9, ["a"]
     whole.size = 9
-    some = data._to_image_set(whole, "fake", "training", 2)
+    some = sets._to_image_set(whole, "fake", "training", 2)
     assert not np.shares_memory(some.images.numpy(), whole.data)
 
 
@@ -239,7 +241,7 @@ def test_stl10(serve, tmp_path, monkeypatch):
         monkeypatch.setattr(datasets.STL10, name, [[m, md5(files[m])] for m in members])
     archive = serve("stl10_binary.tar.gz", tar_gz("stl10_binary", files))
     for name in ("stl10", "stl10-unlabelled"):
-        monkeypatch.setitem(data.SOURCES, name, replace(data.SOURCES[name], archives=(archive,)))
+        monkeypatch.setitem(sets.SOURCES, name, replace(sets.SOURCES[name], archives=(archive,)))
     train, test = load("stl10", tmp_path / "root")
     assert train.labels.tolist() == [0, 9, 1, 1, 4] and test.labels.tolist() == [2, 3, 9]
     assert train.classes[9] == "class 9"
@@ -258,8 +260,8 @@ def test_fashion_mnist(serve, tmp_path, monkeypatch):
         for kind, values in (("images-idx3", grey[half]), ("labels-idx1", labels[half])):
             header = bytes([0, 0, 8, values.ndim]) + b"".join(d.to_bytes(4, "big") for d in values.shape)
             archives.append(serve(f"{half}-{kind}-ubyte.gz", gzip.compress(header + values.tobytes())))
-    source = replace(data.SOURCES["fashion-mnist"], archives=tuple(archives))
-    monkeypatch.setitem(data.SOURCES, "fashion-mnist", source)
+    source = replace(sets.SOURCES["fashion-mnist"], archives=tuple(archives))
+    monkeypatch.setitem(sets.SOURCES, "fashion-mnist", source)
     train, test = load("fashion-mnist", tmp_path / "root")
     assert (train.images.shape, test.images.shape) == ((5, 3, 28, 28), (3, 3, 28, 28))
     assert all(np.array_equal(test.images[:, c].numpy(), grey["t10k"]) for c in range(3))
@@ -267,10 +269,10 @@ def test_fashion_mnist(serve, tmp_path, monkeypatch):
     assert train.classes[-1] == "Ankle boot"
 
 
-@pytest.mark.parametrize("name", sorted(data.SOURCES))
+@pytest.mark.parametrize("name", sorted(sets.SOURCES))
 def test_sources_can_be_asked_of_torchvision(name, tmp_path):
     """The real classes take these arguments and, with nothing there, say so in the way that starts a download."""
-    source = data.SOURCES[name]
+    source = sets.SOURCES[name]
     for half in (source.train, source.test):
         with pytest.raises(RuntimeError, match="not found"):
             source.dataset(tmp_path, **half, download=False)
@@ -303,7 +305,7 @@ def close(colours, wanted, tolerance):
 def read(folder, size=32, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing may be left out
-        return from_folder(folder, size, progress=False, **options)
+        return from_folder(folder, size, show_progress=False, **options)
 
 
 KINDS = {
@@ -393,7 +395,7 @@ def test_transparency_lies_on_white(tmp_path):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(orientation, ending, tmp_path):
     undo = {6: 8, 8: 6}.get(orientation, orientation)
-    stored = picture() if orientation == 1 else picture().transpose(data.UPRIGHT[undo])
+    stored = picture() if orientation == 1 else picture().transpose(photos.UPRIGHT[undo])
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"jpg": {"quality": 95, "subsampling": 0}, "webp": {"lossless": True}}.get(ending, {})
@@ -488,7 +490,7 @@ def test_a_broken_file_is_skipped_with_its_reason(name, tmp_path):
     (tmp_path / name).write_bytes(BROKEN[name])
     picture().save(tmp_path / "good.png")
     with pytest.warns(UserWarning, match="1 of 2 pictures"):
-        photos = from_folder(tmp_path, 32, progress=False)
+        photos = from_folder(tmp_path, 32, show_progress=False)
     assert len(photos) == 1 and close(corners(photos.images[0]), [RED, GREEN, BLUE, BLUE], 3)
     ((path, reason),) = photos.skipped
     assert path == str(tmp_path / name) and reason
@@ -504,7 +506,7 @@ def test_broken_files_in_one_warning_and_labels_still_right(tmp_path):
     (tmp_path / "all broken").mkdir()
     (tmp_path / "all broken" / "x.png").write_bytes(b"")
     with pytest.warns(UserWarning) as caught:
-        photos = from_folder(tmp_path, 8, progress=False)
+        photos = from_folder(tmp_path, 8, show_progress=False)
     assert len(caught) == 1 and f"{3 * len(BROKEN) + 1} of {3 * len(BROKEN) + 4} pictures" in str(caught[0].message)
     assert caught[0].filename == __file__
     assert photos.images[:, 0, 0, 0].tolist() == [10, 20, 30]
@@ -517,7 +519,7 @@ def test_a_decompression_bomb_is_skipped(tmp_path, monkeypatch):
     Image.new("RGB", (40, 40)).save(tmp_path / "large.png")  # above the limit: Pillow only warns
     Image.new("RGB", (60, 60)).save(tmp_path / "bomb.png")  # above twice the limit: it refuses
     with pytest.warns(UserWarning) as caught:
-        photos = from_folder(tmp_path, 8, progress=False)
+        photos = from_folder(tmp_path, 8, show_progress=False)
     assert len(caught) == 1 and len(photos) == 1
     assert photos.skipped == [(str(tmp_path / "bomb.png"), "too large: it may be a decompression bomb")]
 
@@ -528,7 +530,7 @@ def test_pipes_and_dead_links_do_not_hang_it(tmp_path):
     (tmp_path / "dead.jpg").symlink_to(tmp_path / "gone.jpg")
     picture().save(tmp_path / "good.png")
     with pytest.warns(UserWarning, match="2 of 3"):
-        photos = from_folder(tmp_path, progress=False)
+        photos = from_folder(tmp_path, show_progress=False)
     assert [reason for _, reason in photos.skipped] == ["not a file"] * 2
 
 
@@ -539,7 +541,7 @@ def test_folders_that_give_nothing(tmp_path):
     with pytest.raises(NotADirectoryError, match=r"a\.jpg is a file: give the folder"):
         from_folder(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match=r"none of the 1 pictures in .* can be read.*empty file"):
-        from_folder(tmp_path, progress=False)
+        from_folder(tmp_path, show_progress=False)
     (tmp_path / "a.jpg").rename(tmp_path / "a.doc")
     with pytest.raises(ValueError, match=r"no pictures in .*found 1 \.doc.*\.png"):
         from_folder(tmp_path)
@@ -552,7 +554,7 @@ def test_folders_that_give_nothing(tmp_path):
 
 def test_progress_is_shown_only_if_asked(tmp_path, capfd):
     picture().save(tmp_path / "a.png")
-    from_folder(tmp_path, progress=False)
+    from_folder(tmp_path, show_progress=False)
     assert capfd.readouterr() == ("", "")
     from_folder(tmp_path)
     assert "1/1" in capfd.readouterr().err
@@ -563,7 +565,7 @@ def test_photos_keep_their_names_in_any_selection(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8)).save(path)
-    photos = data.from_folder(tmp_path, 8, progress=False)
+    photos = from_folder(tmp_path, 8, show_progress=False)
     assert photos.files == ["a/0.png", "a/1.png", "b/2.png"]
     assert photos[torch.tensor([2, 0])].files == ["b/2.png", "a/0.png"]
     assert photos[1:].files == ["a/1.png", "b/2.png"] and photos[photos.labels == 0].files == ["a/0.png", "a/1.png"]

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import joined_batch
 import pytest
-import tiny
 import torch
 
-from sslbook import data, distributed, views
+from sslbook import distributed, sets
+from sslbook.callbacks import Checkpoints
+from sslbook.methods import METHODS
+from sslbook.norms import sync_batch_norm
 from sslbook.pretrain import pretrain
+from sslbook.views import DRAWS, cifar_views
 
 SCRIPT = Path(__file__).with_name("joined_batch.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -57,14 +60,16 @@ def test_one_file_is_written_and_one_process_can_go_on_from_it(both):
 
 
 REFUSED = """
-import tiny, torch
-from sslbook import data, distributed
+from sslbook import distributed, sets
+from sslbook.callbacks import Checkpoints
+from sslbook.methods import METHODS
 from sslbook.pretrain import pretrain
-images, _ = data.load("shapes", train=64, test=1)
-with distributed.join("cpu"):
-    for wrong in (dict(batch_size=33), dict(batch_size=32, checkpoint=f"{folder}/{distributed.rank()}")):
+images, _ = sets.load("shapes", train=64, test=1)
+with distributed.process_group("cpu"):
+    own_folder = [Checkpoints(f"{folder}/{distributed.rank()}")]
+    for wrong in (dict(batch_size=33), dict(batch_size=32, callbacks=own_folder)):
         try:
-            pretrain(tiny.make("SimCLR"), images, epochs=1, progress=False, **wrong)
+            pretrain(METHODS["SimCLR"].make_tiny(), images, epochs=1, show_progress=False, **wrong)
         except Exception as error:
             print(f"{type(error).__name__}: {error}", flush=True)
     distributed.world_size() == 2 or exit("not two processes")
@@ -73,8 +78,9 @@ with distributed.join("cpu"):
 
 def test_what_processes_cannot_share_is_refused(tmp_path):
     (tmp_path / "1").mkdir()
-    images, _ = data.load("shapes", train=64, test=1)
-    pretrain(tiny.make("SimCLR"), images, epochs=1, batch_size=32, checkpoint=tmp_path / "1", progress=False)
+    images, _ = sets.load("shapes", train=64, test=1)
+    method, callbacks = METHODS["SimCLR"].make_tiny(), [Checkpoints(tmp_path / "1")]
+    pretrain(method, images, epochs=1, batch_size=32, callbacks=callbacks, show_progress=False)
     (tmp_path / "script.py").write_text(f"folder = {str(tmp_path)!r}\n{REFUSED}")
     environment = {"PYTHONPATH": str(SCRIPT.parent), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     run = [*TORCHRUN, tmp_path / "script.py"]
@@ -87,16 +93,17 @@ def test_what_processes_cannot_share_is_refused(tmp_path):
 def test_alone_nothing_changes():
     x = torch.rand(4, 3)
     assert (distributed.world_size(), distributed.rank()) == (1, 0)
-    assert all(f(x) is x for f in (distributed.gather, distributed.average)) and torch.equal(distributed.share(x), x)
-    method = tiny.make("BYOL")
+    assert all(f(x) is x for f in (distributed.all_gather, distributed.all_reduce_mean))
+    assert torch.equal(distributed.shard(x), x)
+    method = METHODS["BYOL"].make_tiny()
     before = list(method.modules())
-    distributed.sync_batch_norm(method)
-    distributed.average_buffers(method)
+    sync_batch_norm(method)
+    distributed.all_reduce_buffers(method)
     assert list(method.modules()) == before
-    with distributed.join("cpu") as device:
+    with distributed.process_group("cpu") as device:
         assert device == torch.device("cpu") and distributed.world_size() == 1
     torch.manual_seed(3)
     drawn = distributed.rand((4, 2))
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(4, 2))
-    assert views.draw(views.cifar(), 5, torch.Generator().manual_seed(0)).shape == (2, 5, views.DRAWS)
+    assert cifar_views().draw(5, torch.Generator().manual_seed(0)).shape == (2, 5, DRAWS)

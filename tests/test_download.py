@@ -89,7 +89,7 @@ def get(server, tmp_path):
 
     def get(*kinds, md5=MD5, **options):
         urls = [f"http://127.0.0.1:{server.server_port}/{kind}" for kind in kinds]
-        path = fetch(urls, tmp_path / "data.bin", md5, **{"progress": False, "timeout": 0.3, **options})
+        path = fetch(urls, tmp_path / "data.bin", md5, **{"show_progress": False, "timeout": 0.3, **options})
         assert path.read_bytes() == BODY
         assert [p.name for p in tmp_path.iterdir()] == ["data.bin"]  # no partial file, no lock
         return path
@@ -128,7 +128,7 @@ def test_the_next_mirror_is_tried(get, bad):
 
 def test_a_mirror_that_nobody_answers_at(server, tmp_path):
     urls = ["http://127.0.0.1:1/nothing-listens-here", f"http://127.0.0.1:{server.server_port}/good"]
-    assert fetch(urls, tmp_path / "new" / "x", MD5, progress=False).read_bytes() == BODY
+    assert fetch(urls, tmp_path / "new" / "x", MD5, show_progress=False).read_bytes() == BODY
 
 
 def test_a_partial_file_is_resumed(get):
@@ -282,7 +282,7 @@ def test_two_processes_download_once(get, server, tmp_path):
 
 
 def test_progress_names_the_file_the_mirror_and_the_change(get, capfd):
-    get("500", "good", progress=True)
+    get("500", "good", show_progress=True)
     out, err = capfd.readouterr()
     assert "HTTP 500" in out and "next mirror" in out
     assert "data.bin from 127.0.0.1" in err

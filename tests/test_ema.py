@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from sslbook.ema import cosine_tau, follower, update_ema
+from sslbook.ema import cosine_tau, ema_copy, update_ema
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -71,7 +71,7 @@ def test_buffers_are_its_own_or_copied():
 
 def test_a_follower_shares_nothing_and_takes_no_gradient():
     online = nn.Linear(2, 2)
-    target = follower(online)
+    target = ema_copy(online)
     assert torch.equal(target.weight, online.weight) and target.weight.data_ptr() != online.weight.data_ptr()
     assert not any(p.requires_grad for p in target.parameters()) and online.weight.requires_grad
     update_ema(target, online, 0.5)

@@ -469,7 +469,7 @@ def server(save, monkeypatch):
 def test_a_name_is_downloaded_once_and_loaded(server, tmp_path, monkeypatch):
     monkeypatch.setenv("SSLBOOK_DATA", str(tmp_path / "data"))
     for _ in range(2):
-        assert same(load_official("vicreg", progress=False).encoder, constants(RESNET50))
+        assert same(load_official("vicreg", show_progress=False).encoder, constants(RESNET50))
     assert server.requests == [("/vicreg/resnet50.pth", None)]
     assert os.listdir(tmp_path / "data/official") == ["vicreg.pth"]
 
@@ -477,28 +477,28 @@ def test_a_name_is_downloaded_once_and_loaded(server, tmp_path, monkeypatch):
 def test_a_download_is_resumed(server, tmp_path):
     (tmp_path / "official").mkdir()
     (tmp_path / "official/vicreg.pth.part").write_bytes(server.body[:1000])
-    assert same(load_official("vicreg", root=tmp_path, progress=False).encoder, constants(RESNET50))
+    assert same(load_official("vicreg", root=tmp_path, show_progress=False).encoder, constants(RESNET50))
     assert server.requests == [("/vicreg/resnet50.pth", "bytes=1000-")]
 
 
 def test_the_published_digits_of_an_md5_are_compared(server, tmp_path, monkeypatch):
     with pytest.raises(DownloadError, match=r"another file.*md5(?s:.*)moco-v2-800ep\.pth \(md5 a04e12f8\*\)"):
-        load_official("moco-v2-800ep", root=tmp_path, progress=False)
+        load_official("moco-v2-800ep", root=tmp_path, show_progress=False)
     assert os.listdir(tmp_path / "official") == []
     digits = hashlib.md5(server.body).hexdigest()[:8] + "*"
     monkeypatch.setitem(OFFICIAL, "moco-v2-800ep", replace(OFFICIAL["moco-v2-800ep"], md5=digits))
-    assert same(load_official("moco-v2-800ep", root=tmp_path, progress=False).encoder, constants(RESNET50))
+    assert same(load_official("moco-v2-800ep", root=tmp_path, show_progress=False).encoder, constants(RESNET50))
 
 
 def test_without_an_md5_the_file_itself_is_checked(server, tmp_path):
     with pytest.raises(CheckpointError, match=r"dino-vit-small-8\.pth holds a ResNet-50, expected is a ViT-S/8"):
-        load_official("dino-vit-small-8", root=tmp_path, progress=False)
+        load_official("dino-vit-small-8", root=tmp_path, show_progress=False)
     server.body = server.body[:-100]
     with pytest.raises(CheckpointError, match=r"vicreg\.pth is not a readable checkpoint .*cut off"):
-        load_official("vicreg", root=tmp_path, progress=False)
+        load_official("vicreg", root=tmp_path, show_progress=False)
     server.body = b"<html>We moved</html>"
     with pytest.raises(CheckpointError, match=r"barlow-twins\.pth is a web page.*deleted"):
-        load_official("barlow-twins", root=tmp_path, progress=False)
+        load_official("barlow-twins", root=tmp_path, show_progress=False)
 
 
 def test_the_table():

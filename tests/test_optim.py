@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sslbook.optim import LARS, parameter_groups, warmup_cosine
+from sslbook.optim import LARS, SGD, parameter_groups, warmup_cosine
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = ["conv/kernel", "conv/bias", "batch_normalization/gamma", "fc/kernel", "zero/kernel"]
@@ -50,6 +50,43 @@ def test_lars_with_the_rate_in_the_momentum_equals_google():
 def test_lars_refuses_nonsense():
     with pytest.raises(ValueError, match="momentum=1"):
         LARS([nn.Parameter(torch.zeros(2, 2))], lr=0.1, momentum=1)
+
+
+def steps(make, first=(0, 0), n=5):
+    """Two tensors after each of n steps; tensor i has gradients from step first[i] on."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = [nn.Parameter(torch.randn(4, 3, generator=generator)) for _ in first]
+    optimizer = make([{"params": parameters[:1]}, {"params": parameters[1:], "weight_decay": 0.0}])
+    for step in range(n):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1 / (step + 1)
+        for p, begin in zip(parameters, first):
+            gradient = torch.randn(4, 3, generator=generator)
+            p.grad = gradient if step >= begin else None
+        optimizer.step()
+        yield [p.detach().clone() for p in parameters]
+
+
+@pytest.mark.parametrize("first", [(0, 0), (0, 2)], ids=["together", "one later"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_our_sgd_is_pytorch_s_step_by_step(first, momentum):
+    settings = dict(lr=0.1, momentum=momentum, weight_decay=0.01)
+    theirs = list(steps(lambda groups: torch.optim.SGD(groups, **settings, fused=False), first))
+    for fused in (False, True):
+        ours = steps(lambda groups, fused=fused: SGD(groups, **settings, fused=fused), first)
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_why_there_is_an_sgd_of_our_own():
+    """PyTorch's fused kernel with momentum stops where a parameter of a group gets its first gradient later."""
+
+    def together(make):
+        return lambda groups: make([p for group in groups for p in group["params"]], lr=0.1, momentum=0.9, fused=True)
+
+    with pytest.raises(TypeError):
+        list(steps(together(torch.optim.SGD), (0, 2)))
+    assert len(list(steps(together(SGD), (0, 2)))) == 5
 
 
 def test_norms_and_biases_get_no_decay_and_frozen_weights_are_left_out():

@@ -3,16 +3,16 @@ import types
 
 import pytest
 
-from sslbook import progress
+from sslbook import bar
 
 
 def test_off_means_silent(capsys):
-    assert list(progress.progress_bar(range(3), show=False)) == [0, 1, 2]
+    assert list(bar.progress_bar(range(3), show=False)) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")
 
 
 def test_in_a_terminal_it_is_tqdm(capsys):
-    assert list(progress.progress_bar(range(3), desc="work")) == [0, 1, 2]
+    assert list(bar.progress_bar(range(3), desc="work")) == [0, 1, 2]
     assert "work: 100%" in capsys.readouterr().err
 
 
@@ -39,7 +39,7 @@ def notebook(monkeypatch):
 
 
 def test_in_a_notebook_one_line_stays(notebook, capsys):
-    assert progress.in_notebook()
-    list(progress.progress_bar(range(30), desc="work", mininterval=0))
+    assert bar.in_notebook()
+    list(bar.progress_bar(range(30), desc="work", mininterval=0))
     assert len(notebook) == 1 and notebook[0].startswith("work: 100%") and "30/30" in notebook[0]
     assert capsys.readouterr() == ("", "")

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from pybtex.database import parse_file
 
-from sslbook import data
+from sslbook import sets
 from sslbook.budget import BUDGETS
 from tools.notebooks import ROOT, badge, load, notebooks, repository, text
 
@@ -99,7 +99,7 @@ def test_readmes_budgets_are_those_of_the_package():
     for plan in BUDGETS.values():
         row = re.search(rf"^\| `{plan.name}` \|(.+)$", README, flags=re.MULTILINE)[1]
         assert f"{plan.epochs} epochs" in row and (plan.train is None or f"{plan.train:,} {plan.image_set}" in row)
-    assert all(f'`"{name}"`' in README for name in data.NAMES)
+    assert all(f'`"{name}"`' in README for name in sets.NAMES)
 
 
 def test_ci_script_runs_the_readmes_test_command():

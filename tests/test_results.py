@@ -38,7 +38,7 @@ def test_logs_are_found_from_a_notebook_by_seed(checkout):
 
 
 def test_a_log_in_one_line():
-    log = {"encoder": "random encoder", "budget": "cpu", "seed": 3, "config": {"epochs": 7}, "minutes": 1.25}
+    log = {"method": "random encoder", "budget": "cpu", "seed": 3, "config": {"epochs": 7}, "minutes": 1.25}
     log |= {"machine": {"gpu": None, "threads": 2}, "peak_memory_mib": 1234, "date": "2026-11-24T10:00:00+00:00"}
     line = results.describe(log)
     assert "random encoder, seed 3, 7 epochs: 1.2 minutes on a CPU (2 threads), 1,234 MiB, 2026-11-24" in line
@@ -67,7 +67,7 @@ def test_the_repository_s_logs_are_complete():
         log = json.loads(path.read_text())
         missing = {"config", "seed", "date", "commit", "machine", "peak_memory_mib", "minutes", "report"} - log.keys()
         assert not missing, f"{path.name} lacks {missing}"
-        name = log["encoder"].lower().replace(" ", "-")
+        name = log["method"].lower().replace(" ", "-")
         assert path.relative_to(results.folder()).as_posix() == f"{log['budget']}/{name}-{log['seed']}.json"
 
 

@@ -38,4 +38,4 @@ def test_every_parameter_learns():
 
 
 def test_its_views_are_the_paper_s():
-    assert list(SimCLR.views(224)) == list(views.simclr(224))
+    assert list(SimCLR.views(224)) == list(views.simclr_views(224))

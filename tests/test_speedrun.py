@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sslbook import data, speedrun, views
-from sslbook.data import ImageSet
+from sslbook import sets, speedrun, views
 from sslbook.encoders import ConvNet
+from sslbook.images import ImageSet
 from sslbook.speedrun import Track
 
 
@@ -15,8 +15,8 @@ from sslbook.speedrun import Track
 def small(monkeypatch):
     """A short track."""
     monkeypatch.setitem(speedrun.TRACKS, "shapes", Track("shapes", 0.3))
-    halves = data.load("shapes", train=512, test=128)
-    monkeypatch.setattr(data, "load", lambda name, device: tuple(half.to(device) for half in halves))
+    halves = sets.load("shapes", train=512, test=128)
+    monkeypatch.setattr(sets, "load", lambda name, device: tuple(half.to(device) for half in halves))
 
 
 class Oracle(torch.nn.Module):
@@ -26,7 +26,7 @@ class Oracle(torch.nn.Module):
         super().__init__()
         self.answers = {
             image.tobytes(): label
-            for half in data.load("shapes", "cpu")
+            for half in sets.load("shapes", "cpu")
             for image, label in zip(half.images.numpy(), half.labels.tolist())
         }
 
@@ -52,7 +52,7 @@ def test_the_clock_runs_and_the_entry_sees_no_label(tmp_path):
 
 
 def test_a_real_entry_and_one_that_learns_nothing(tmp_path):
-    options = dict(epochs=25, batch_size=64, views=views.shapes(), progress=False)
+    options = dict(epochs=25, batch_size=64, views=views.shapes_views(), show_progress=False)
     simclr = speedrun.simclr(lambda: ConvNet(8), temperature=0.1, **options)
     first = speedrun.race(simclr, "shapes", team="SimCLR", folder=tmp_path)
     second = speedrun.race(lambda images: ConvNet(8), "shapes", team="nobody", folder=tmp_path)
@@ -118,5 +118,5 @@ def test_every_rung_of_the_ladders_can_be_trained(track, monkeypatch):
     assert track in speedrun.TRACKS and list(epochs) == sorted(epochs, reverse=True)
     for change in tricks.values():
         options = options | change | dict(make_encoder=lambda: ConvNet(2), compile=False, batch_size=64)
-        entry = speedrun.simclr(**options, epochs=1, progress=False)
+        entry = speedrun.simclr(**options, epochs=1, show_progress=False)
         assert speedrun.race(entry, "shapes", team="a", folder=None)["seconds"] > 0

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from PIL import Image
 
-from sslbook import data
-from sslbook.data import PhotoStream, from_folder
+from sslbook import photos
+from sslbook.callbacks import Checkpoints
+from sslbook.images import ImageSet
+from sslbook.methods import METHODS
+from sslbook.photos import PhotoStream, from_folder
 from sslbook.pretrain import pretrain
 
 SIZE = 32
@@ -40,7 +42,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(folder):
-    return from_folder(folder, SIZE, progress=False)
+    return from_folder(folder, SIZE, show_progress=False)
 
 
 @pytest.fixture
@@ -111,7 +113,7 @@ def test_a_stream_is_read_more_than_once_and_left_early(folder, whole):
 def test_some_rows_are_an_image_set(some, folder, whole):
     part = PhotoStream(folder, SIZE)[some]
     wanted = whole[some]
-    assert isinstance(part, data.ImageSet)
+    assert isinstance(part, ImageSet)
     assert torch.equal(part.images, wanted.images) and torch.equal(part.labels, wanted.labels)
     assert part.files == wanted.files and part.name == wanted.name
 
@@ -177,7 +179,7 @@ def test_the_next_photo_stands_in_for_a_broken_one(workers, broken):
     with pytest.warns(UserWarning, match=r"2\.png can't be read \(empty file\).*\.skipped") as caught:
         batches = list(stream.batches(order))
     assert len(caught) == 1
-    good = {i: data._read_photo(stream.files[i], SIZE) for i in (0, 1, 4)}
+    good = {i: photos._read_photo(stream.files[i], SIZE) for i in (0, 1, 4)}
     for batch, wanted in zip(batches, ([1, 4], [4, 0, 4], [4, 0, 0]), strict=True):
         assert np.array_equal(batch.numpy(), np.stack([good[i] for i in wanted]))
     names = [str(broken / name) for name in ("a/2.png", "a/3.png", "b/9.png")]
@@ -212,8 +214,8 @@ def test_a_hundred_broken_photos_one_after_the_other_are_an_error(workers, tmp_p
     stream = PhotoStream(tmp_path, SIZE, workers)
     with pytest.warns(UserWarning):  # 99 are not too many
         (batch,) = stream.batches([torch.tensor([1, 101])])
-    assert np.array_equal(batch[0].numpy(), data._read_photo(tmp_path / "100.png", SIZE))
-    assert np.array_equal(batch[1].numpy(), data._read_photo(tmp_path / "000.png", SIZE))
+    assert np.array_equal(batch[0].numpy(), photos._read_photo(tmp_path / "100.png", SIZE))
+    assert np.array_equal(batch[1].numpy(), photos._read_photo(tmp_path / "000.png", SIZE))
     assert len(stream.skipped) == 128
     (tmp_path / "100.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"100 photos one after the other can't be read, from .*001\.png: empty file"):
@@ -230,15 +232,17 @@ def test_a_folder_without_one_readable_photo_ends(workers, tmp_path):
 
 def test_a_folder_that_cannot_be_opened_is_told(folder, monkeypatch):
     """Root may open every folder, so the walk itself is replaced."""
-    find = data._find_photos
-    monkeypatch.setattr(data, "_find_photos", lambda path, skipped: skipped.append(("x", "no")) or find(path, skipped))
+    find = photos._find_photos
+    monkeypatch.setattr(
+        photos, "_find_photos", lambda path, skipped: skipped.append(("x", "no")) or find(path, skipped)
+    )
     with pytest.warns(UserWarning, match=r"x: no"):
         stream = PhotoStream(folder, SIZE)
     assert len(stream) == 40 and stream.skipped == [("x", "no")]
     stream.files[3] = folder / "gone.png"
     with pytest.warns(UserWarning, match=r"gone\.png"):  # a folder's warning isn't that of the photos
         list(stream.batches([torch.tensor([3])]))
-    monkeypatch.setattr(data, "_find_photos", lambda path, skipped: skipped.append(("x", "no")) or ([], {}))
+    monkeypatch.setattr(photos, "_find_photos", lambda path, skipped: skipped.append(("x", "no")) or ([], {}))
     with pytest.raises(ValueError, match="x: no"):
         PhotoStream(folder, SIZE)
 
@@ -265,12 +269,12 @@ def test_folders_that_give_nothing_are_refused_as_in_memory(tmp_path):
 # ---- training
 
 
-OPTIONS = dict(epochs=2, batch_size=16, progress=False)
+OPTIONS = dict(epochs=2, batch_size=16, show_progress=False)
 
 
 @pytest.mark.parametrize(("name", "workers"), [("SimCLR", 0), ("SimCLR", 2), ("MAE", 0), ("MAE", 2)])
 def test_training_is_bit_for_bit_that_of_the_folder_in_memory(name, workers, folder, whole):
-    one, two = tiny.make(name), tiny.make(name)
+    one, two = METHODS[name].make_tiny(), METHODS[name].make_tiny()
     memory = pretrain(one, whole, **OPTIONS)
     stream = pretrain(two, PhotoStream(folder, SIZE, workers), **OPTIONS)
     assert len(memory.losses) == 4 and memory.losses == stream.losses and memory.config == stream.config
@@ -284,8 +288,9 @@ class Stop(Exception):
 @workers
 def test_a_stopped_training_goes_on_where_it_was(workers, folder, tmp_path, monkeypatch):
     """Stopped inside the second epoch, gone on with from the checkpoint inside it."""
-    options = dict(OPTIONS, batch_size=8, checkpoint_every=0.4)
-    straight, stopped, again = (tiny.make("SimCLR") for _ in range(3))
+    options = dict(OPTIONS, batch_size=8)
+    checkpoints = [Checkpoints(tmp_path, every=0.4)]
+    straight, stopped, again = (METHODS["SimCLR"].make_tiny() for _ in range(3))
     wanted = pretrain(straight, PhotoStream(folder, SIZE, workers), **options)
     after_step = stopped.after_step
 
@@ -296,7 +301,7 @@ def test_a_stopped_training_goes_on_where_it_was(workers, folder, tmp_path, monk
 
     monkeypatch.setattr(stopped, "after_step", stop)
     with pytest.raises(Stop):
-        pretrain(stopped, PhotoStream(folder, SIZE, workers), checkpoint=tmp_path, **options)
+        pretrain(stopped, PhotoStream(folder, SIZE, workers), callbacks=checkpoints, **options)
     asked = []
 
     class Watched(PhotoStream):
@@ -304,7 +309,7 @@ def test_a_stopped_training_goes_on_where_it_was(workers, folder, tmp_path, monk
             asked.append([len(part) for part in rows])
             return super().batches(rows)
 
-    history = pretrain(again, Watched(folder, SIZE, workers), checkpoint=tmp_path, **options)
+    history = pretrain(again, Watched(folder, SIZE, workers), callbacks=checkpoints, **options)
     assert asked == [[8, 8]], "the batches after the checkpoint, at step 8 of 10, and no others"
     assert history.losses == wanted.losses
     assert_equal_states(straight, again)
@@ -313,7 +318,7 @@ def test_a_stopped_training_goes_on_where_it_was(workers, folder, tmp_path, monk
 def test_a_broken_photo_does_not_stop_a_training(broken):
     stream = PhotoStream(broken, SIZE, 2)
     with pytest.warns(UserWarning, match="stand in") as caught:
-        history = pretrain(tiny.make("SimCLR"), stream, epochs=3, batch_size=5, progress=False)
+        history = pretrain(METHODS["SimCLR"].make_tiny(), stream, epochs=3, batch_size=5, show_progress=False)
     assert len(history.losses) == 6 and np.isfinite(history.losses).all()
     assert len([w for w in caught if "stand in" in str(w.message)]) == 1 and len(stream.skipped) == 3
 
@@ -323,7 +328,7 @@ def test_a_broken_photo_does_not_stop_a_training(broken):
 
 MEASURE = """
 import json, re, sys, torch
-from sslbook.data import PhotoStream, from_folder
+from sslbook.photos import PhotoStream, from_folder
 peak = lambda: int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 1024
 def measured(workers):
     stream = PhotoStream(sys.argv[1], 256, workers)
@@ -334,7 +339,7 @@ def measured(workers):
     return megabytes, peak() - start
 seen = [measured(0), measured(2)]
 start = peak()
-whole = from_folder(sys.argv[1], 256, progress=False)
+whole = from_folder(sys.argv[1], 256, show_progress=False)
 print(json.dumps([*seen, [whole.images.numel() / 2**20, peak() - start]]))
 """
 
