@@ -33,7 +33,7 @@ from sslbook.pretrain import OPTIMIZERS, pretrain
 from sslbook.vit import ViT
 
 NAMES = {name.lower(): name for name in METHODS}
-VIEWS = ("simclr", "moco_v2", "byol", "cifar", "shapes")
+VIEWS = tuple(name.removesuffix("_views") for name in vars(views) if name.endswith("_views"))
 # what a user can mend: its message says how, so that no traceback is wanted
 ERRORS = (CheckpointError, DownloadError, TrainingDivergedError, OSError, ValueError, MemoryError)
 PROBED = 5000  # photos of a folder that the online kNN looks at

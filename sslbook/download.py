@@ -143,7 +143,8 @@ def fetch(
             tries[url] += 1
             before = _size(part)
             try:
-                _download(url, part, timeout, slow if first_time and others else 0, patience, show_progress)
+                too_slow = slow if first_time and others else 0
+                _download(url, part, timeout=timeout, slow=too_slow, patience=patience, show_progress=show_progress)
             except _TooSlow as error:
                 reasons[url] = str(error)
                 slow_ones = sorted([*slow_ones, (error.speed, url)])
@@ -166,7 +167,7 @@ def fetch(
     raise DownloadError(_all_failed(path, part, md5, reasons))
 
 
-def _download(url: str, part: Path, timeout: float, slow: float, patience: float, show_progress: bool) -> None:
+def _download(url: str, part: Path, *, timeout: float, slow: float, patience: float, show_progress: bool) -> None:
     """Append to `part` what it lacks of `url`, all of it if the server can't resume."""
     offset = _size(part)
     # identity: a server must not compress on the way, the md5 is that of the file
@@ -181,16 +182,7 @@ def _download(url: str, part: Path, timeout: float, slow: float, patience: float
             return
         raise
     with response:
-        if response.headers.get_content_type() == "text/html":  # a log-in or error page: leave the part alone
-            raise http.client.HTTPException("sent a web page instead of the file")
-        if response.status == 206:
-            match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
-            if not match or int(match[1]) != offset:
-                raise http.client.HTTPException(f"sent the wrong range, {response.headers.get('Content-Range')}")
-            total = None if match[2] == "*" else int(match[2])
-        else:
-            length = response.headers.get("Content-Length")
-            offset, total = 0, None if length is None else int(length)
+        offset, total = _extent(response, offset)
         _check_space(part, total)
         with contextlib.ExitStack() as stack:
             with writing(part):
@@ -212,6 +204,20 @@ def _download(url: str, part: Path, timeout: float, slow: float, patience: float
                     mark, since = size, time.monotonic()
         if total is not None and size < total:
             raise http.client.HTTPException(f"the connection closed after {size:,} of {total:,} bytes")
+
+
+def _extent(response: http.client.HTTPResponse, asked: int) -> tuple[int, int | None]:
+    """From which byte on a server sends, which was asked for byte `asked`, and the size of the whole if it says so."""
+    if response.headers.get_content_type() == "text/html":  # a log-in or error page: leave the part alone
+        raise http.client.HTTPException("sent a web page instead of the file")
+    if response.status != 206:  # it can't resume
+        length = response.headers.get("Content-Length")
+        return 0, None if length is None else int(length)
+    said = response.headers.get("Content-Range", "").strip()
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said)
+    if not match or int(match[1]) != asked:
+        raise http.client.HTTPException(f"sent the wrong range, {said or None}")
+    return asked, None if match[2] == "*" else int(match[2])
 
 
 def _write(file, chunk: bytes, part: Path) -> None:

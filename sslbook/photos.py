@@ -37,7 +37,7 @@ def from_folder(
     ValueError if there is nothing to read.
     """
     path, files, skipped = _open_folder(path, size)
-    return _read_photos(path, files, size, skipped, show_progress).to(device)
+    return _read_photos(path, files, size, skipped=skipped, show_progress=show_progress).to(device)
 
 
 class PhotoStream:
@@ -83,7 +83,8 @@ class PhotoStream:
         if not len(rows):
             nothing = torch.empty(0, 3, *self.size, dtype=torch.uint8)
             return ImageSet(nothing, torch.empty(0, dtype=torch.int64), self.classes, name=self.name)
-        return _read_photos(self.path, [self.files[i] for i in rows], self.side, [], False, self.classes)
+        files = [self.files[i] for i in rows]
+        return _read_photos(self.path, files, self.side, skipped=[], show_progress=False, classes=self.classes)
 
     def batches(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
         """The photos (n, 3, side, side) of each batch of rows, uint8, some batches ahead."""
@@ -163,6 +164,7 @@ def _read_photos(
     path: Path,
     files: list[Path],
     size: int,
+    *,
     skipped: list[tuple[str, str]],
     show_progress: bool,
     classes: list[str] | None = None,

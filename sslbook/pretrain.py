@@ -231,10 +231,8 @@ class Run:
                 rate = lr if group.get("constant_lr") else self.rate
                 group["lr"] = rate * group.get("lr_scale", 1)
                 if "weight_decay_end" in group:
-                    start, end = (
-                        group.setdefault("weight_decay_start", group["weight_decay"]),
-                        group["weight_decay_end"],
-                    )
+                    start = group.setdefault("weight_decay_start", group["weight_decay"])
+                    end = group["weight_decay_end"]
                     group["weight_decay"] = end + (start - end) * warmup_cosine(self.step, self.total)
 
     def record(self, turn: str, terms: dict[str, Tensor]) -> None:

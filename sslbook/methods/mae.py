@@ -98,13 +98,12 @@ class MAE(Method):
     def encode_visible(self, images: Tensor, hidden: Tensor):
         """`encode` where bool (n, L) says which patches are hidden, as many in each image."""
         tokens = self.encoder.tokens(images)
-        counts = hidden.sum(dim=1).unique()
-        if hidden.shape != tokens.shape[:2] or len(counts) != 1:
+        if hidden.shape != tokens.shape[:2] or len(hidden.sum(dim=1).unique()) != 1:
             raise ValueError(
                 f"hidden must be bool (n, {tokens.shape[1]}) and hide as many patches in each image"
             )
         order = hidden.to(tokens.device, torch.uint8).argsort(dim=1, stable=True)
-        keep = hidden.shape[1] - int(counts)
+        keep = hidden.shape[1] - int(hidden[0].sum())
         visible, mask, ids_restore = self.masked(tokens, order, keep)
         return self.encoder.encode(visible), mask, ids_restore
 
