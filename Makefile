@@ -20,7 +20,7 @@ SITE_TESTS := site accessibility links extensions offline_kit
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=loadfile
 JB   := $(VENV)/bin/jupyter-book build _build/source --path-output . --all -W -n --keep-going -q
 
-.PHONY: help env book pages serve test lint unit bench colab exercises numbers ideas offline-kit links format clean
+.PHONY: help env book pages serve test lint unit bench colab exercises numbers measure mutants ideas offline-kit links format clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -77,6 +77,12 @@ numbers: $(ENV)  ## Write the numbers that the text quotes from results/ anew
 
 ideas: $(ENV)  ## Draw the pictures that open the chapters anew
 	$(PYTHON) -m tools.ideas
+
+measure: $(ENV)  ## Measure the house: files that name a method, longest functions, lesson share of chapters, duplicates
+	$(PYTHON) tools/measure.py
+
+mutants: $(ENV)  ## Break the package in some forty ways and see whether a test notices each (not in CI)
+	$(PYTHON) tests/mutants.py
 
 colab: $(COLAB)/.ready  ## Install the package beside the versions that Colab ships and run the notebooks (smoke budget)
 	tools/colab.sh $(COLAB)/bin/python

@@ -68,9 +68,11 @@ def climb(track: str, seed: int, small: bool, known: dict | None = None):
                 print(row, flush=True)
             yield row
             direction = direction or (1 if row["reached"] else -1)
-            turned, beyond = row["reached"] == (direction == -1), not 0 <= place + direction < len(budgets)
+            turned = row["reached"] == (direction == -1)
+            beyond = not 0 <= place + direction < len(budgets)
             if small or turned or beyond:
-                place -= turned and direction == 1  # the last one that reached the goal
+                if turned and direction == 1:
+                    place -= 1  # the last one that reached the goal
                 break
             place += direction
 

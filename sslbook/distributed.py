@@ -1,7 +1,7 @@
 """Several processes, one batch: each takes its rows of it, and what a loss compares is gathered from all of them.
 
 In a single process every function here gives back what it got, so that a method has one form for one GPU and for many.
-`torchrun` starts the processes, `join` makes a group of them.
+`torchrun` starts the processes, `process_group` makes a group of them.
 """
 
 from __future__ import annotations
