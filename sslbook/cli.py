@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def _pretrain(options: argparse.Namespace) -> None:
         encoder_name = options.encoder or plan.encoders[METHODS[name].encoder]
         arguments = recipe.method | _method_arguments(options.set)
         method = _make(name, encoder_name, size, arguments, options.seed).to(device)
-        settings = _settings(options, recipe, method, None if source == plan.image_set else size)
+        settings = _settings(options, recipe, method, size, ours=source == plan.image_set)
         about = dict(
             method=name,
             encoder=encoder_name,
@@ -157,13 +157,15 @@ def _make(name: str, encoder: str, size: int, arguments: dict[str, Any], seed: i
     return METHODS[name].method(made, **arguments)
 
 
-def _settings(options: argparse.Namespace, recipe: Recipe, method: Method, size: int | None) -> dict[str, Any]:
-    """Arguments of `pretrain`: the recipe's, over them what was said; `size` if the images are not the budget's."""
+def _settings(options: argparse.Namespace, recipe: Recipe, method: Method, size: int, ours: bool) -> dict[str, Any]:
+    """Arguments of `pretrain`: the recipe's, over them what was said. `ours` are the images that the recipe is for."""
     settings = dict(recipe.train, seed=options.seed, compile=options.compile, show_progress=not options.quiet)
     if options.views:
-        settings["views"] = getattr(views, f"{options.views}_views")(size or settings["views"][0].size)
-    elif size is not None:
+        settings["views"] = getattr(views, f"{options.views}_views")(size)
+    elif not ours:
         settings["views"] = method.views(size)
+    elif isinstance(method.encoder, ViT):  # its positions belong to one size, which the recipe's views may not have
+        settings["views"] = views.Views(replace(view, size=size) for view in settings["views"])
     for key in ("epochs", "batch_size", "optimizer", "lr", "weight_decay", "warmup_epochs"):
         if getattr(options, key) is not None:
             settings[key] = getattr(options, key)

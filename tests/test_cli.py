@@ -62,6 +62,13 @@ def test_what_is_said_is_done(run, tmp_path):
     assert pretrained.load_encoder(tmp_path / "x/encoder.safetensors").features_dim == 96
 
 
+def test_a_vit_gets_the_recipe_s_views_in_its_own_size(run, tmp_path):
+    more = "--encoder vit_micro --epochs 1 --probe-every 0 --quiet --out x"
+    run("pretrain", "simclr", *more.split())
+    view = json.loads((tmp_path / "x/log.json").read_text())["config"]["views"][0]
+    assert (view["size"], view["hue"]) == (32, 0.5)
+
+
 def test_a_stopped_training_goes_on_only_if_told_to(run, tmp_path):
     run("pretrain", "simclr", "--quiet", "--out", "whole", "--epochs", 3)
     run("pretrain", "simclr", "--quiet", "--out", "again", "--epochs", 3, "--keep", 9, "--resume")
