@@ -3,6 +3,7 @@
 import sys
 
 import torch
+from made_up import TwoTurns
 
 from sslbook import distributed, sets
 from sslbook.callbacks import Checkpoints, Probe
@@ -17,6 +18,7 @@ CASES = {
     **{name: entry.make_tiny for name, entry in METHODS.items()},
     "MoCo, two parts": lambda: MoCo(ConvNet(width=2), dim=8, K=40, bn_splits=2),
     "MoCo, plain batch norm": lambda: MoCo(ConvNet(width=2), dim=8, K=40, bn_splits=1),
+    "two turns": TwoTurns,
     "MAE, normalised patches": lambda: MAE(ViT(32, 8, dim=16, depth=1, heads=2), 0.5, True, 16, 1, 2),
 }
 

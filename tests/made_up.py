@@ -1,4 +1,4 @@
-"""Methods that nobody published, each for one part of the loop that the book's own do not use, or not yet."""
+"""Pictures of noise, and methods that nobody published, each for one part of the loop: the book's own use few yet."""
 
 import math
 
@@ -9,6 +9,11 @@ from sslbook.encoders import ConvNet
 from sslbook.methods import Method
 from sslbook.optim import parameter_groups
 from sslbook.views import cifar_views
+
+
+def pictures(n=2, seed=1, size=16):
+    """(n, 3, size, size) of noise in [0, 1], the same for the same seed."""
+    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 class MadeUp(Method):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from made_up import pictures
 from torch import nn
 
 from sslbook import views
@@ -18,10 +19,6 @@ GOLDEN = Path(__file__).parent / "golden"
 def tiny(**options):
     torch.manual_seed(0)
     return BYOL(ConvNet(width=2), **{"dim": 8, "hidden": 12, **options})
-
-
-def pictures(n, seed):
-    return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
 def step(method, optimizer, seed, progress=0.5):

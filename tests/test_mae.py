@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_up import pictures
 
 from sslbook import sets
 from sslbook.encoders import ConvNet
@@ -37,10 +38,6 @@ def ours(state):
 def tiny(norm_pix_loss=False, mask_ratio=0.75, **options):
     torch.manual_seed(0)
     return MAE(ViT(16, 4, dim=8, depth=1, heads=2, **options), mask_ratio, norm_pix_loss, 8, 1, 2)
-
-
-def pictures(n=2, size=16, seed=1):
-    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("norm_pix_loss", [False, True])

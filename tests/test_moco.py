@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from made_up import pictures
 from torch import nn
 
 from sslbook.encoders import ConvNet
@@ -25,10 +26,6 @@ def tiny_encoder():
 def tiny(**options):
     torch.manual_seed(0)
     return MoCo(ConvNet(width=2), **{"dim": 8, "K": 32, "bn_splits": 1, **options})
-
-
-def pictures(n, seed):
-    return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
 def our_name(name):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from made_up import pictures
 
 from sslbook import views
 from sslbook.encoders import ConvNet
@@ -10,10 +11,6 @@ from sslbook.methods import SimCLR
 def tiny(**options):
     torch.manual_seed(0)
     return SimCLR(ConvNet(width=2), **{"dim": 8, **options})
-
-
-def pictures(n, seed):
-    return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
 def test_the_loss_is_info_nce_of_all_projections():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from made_up import pictures
 from torch import nn
 
 from sslbook import evaluate, sets, views
@@ -20,10 +21,6 @@ GOLDEN = np.load(Path(__file__).parent / "golden/03_simsiam.npz")
 def tiny(**options):
     torch.manual_seed(0)
     return SimSiam(ConvNet(width=2), **{"dim": 8, **options})
-
-
-def pictures(n, seed):
-    return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
 def golden(name):

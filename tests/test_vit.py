@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from made_up import pictures
 from torch import nn
 
 from sslbook import encoders
@@ -22,10 +23,6 @@ def golden(name):
 def tiny(**options):
     torch.manual_seed(0)
     return ViT(**{"size": 16, "patch": 4, "dim": 8, "depth": 2, "heads": 2, **options})
-
-
-def pictures(n=2, size=16):
-    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
 def block_by_hand(block, x):
@@ -127,7 +124,7 @@ def test_it_starts_as_in_the_paper_s_code():
 @pytest.mark.parametrize("pool", ["cls", "mean"])
 def test_pictures_become_features(build, pool):
     encoder = build(pool=pool)
-    features = embed(encoder, pictures(3, 32))
+    features = embed(encoder, pictures(3, size=32))
     assert features.shape == (3, encoder.features_dim) == (3, encoders.features_dim(encoder))
     assert encoder.training and features.isfinite().all()
 
