@@ -209,7 +209,8 @@ def test_python_moves_the_page(mount):
 
 def test_sources_lead_to_the_books_pages_only_where_they_are(mount):
     page = mount(ChoosingGuide({"hardware": "one"}))
-    assert [a.get_attribute("href") for a in page.locator(".sslw-choosing a").all()] == [SOURCES["mmselfsup"][1]]
+    links = [a.get_attribute("href") for a in page.locator(".sslw-choosing a").all()]
+    assert SOURCES["mmselfsup"].where in links and all(link.startswith("https://") for link in links)
     page.evaluate("document.documentElement.dataset.content_root = '../../'")
     page.evaluate("window.mounted[0].model.set('answers', { hardware: 'laptop' })")
     links = [a.get_attribute("href") for a in page.locator(".sslw-ranking > li").first.locator("a").all()]
