@@ -81,7 +81,7 @@ ideas: $(ENV)  ## Draw the pictures that open the chapters anew
 measure: $(ENV)  ## Measure the house: files that name a method, longest functions, lesson share of chapters, duplicates
 	$(PYTHON) tools/measure.py
 
-mutants: $(ENV)  ## Break the package in some forty ways and see whether a test notices each (not in CI)
+mutants: $(ENV)  ## Put more than a hundred mistakes into the package, one at a time: does a test notice? (not in CI)
 	$(PYTHON) tests/mutants.py
 
 colab: $(COLAB)/.ready  ## Install the package beside the versions that Colab ships and run the notebooks (smoke budget)

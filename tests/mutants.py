@@ -1,0 +1,470 @@
+"""Does a test notice when the package is wrong? Each mutant is one mistake; its tests must fail.
+
+    python tests/mutants.py [WORD ...]
+
+Every mutant is written into a copy of the package in a temporary folder, and its tests are run there until one fails.
+With words only the mutants are tried whose file or mistake has one of them. `make mutants` tries all, in some minutes.
+Exit status: 1 if a mutant survives, 2 if a mutant is stale (its text no longer stands in the file exactly once) or its
+tests fail without it.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("sslbook", "tests", "tools", "results", "pyproject.toml")
+JOBS = min(2, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake: in a file of the package, `old` becomes `new`."""
+
+    file: str
+    mistake: str
+    old: str
+    new: str
+    tests: str  # arguments of pytest, in the folder tests; what must fail
+
+    def source(self, folder: Path) -> str:
+        """The folder's file with the mistake in it; raises LookupError if the mutant is stale."""
+        text = (folder / "sslbook" / self.file).read_text(encoding="utf-8")
+        if text.count(self.old) != 1:
+            raise LookupError(
+                f"stale: its text stands {text.count(self.old)} times in sslbook/{self.file}: {self.old!r}"
+            )
+        mutated = text.replace(self.old, self.new)
+        compile(mutated, self.file, "exec")
+        return mutated
+
+
+# (file of the package, tests that must fail): {the mistake: (the text in the file, what it becomes)}
+MISTAKES = {
+    ("losses.py", "test_losses.py"): {
+        "a row is its own negative": (
+            "similarity.fill_diagonal_(-torch.inf)",
+            "similarity.fill_diagonal_(1 / temperature)",
+        ),
+        "the partner is the next row": (".roll(len(z) // 2)", ".roll(1)"),
+        "multiplied by the temperature": ("z @ z.T / temperature", "z @ z.T * temperature"),
+        "features are not normalised": ("z = F.normalize(features, dim=1)", "z = features"),
+        "autocast stays on in losses": (
+            "torch.autocast(device, enabled=False)",
+            "torch.autocast(device, enabled=torch.is_autocast_enabled(device))",
+        ),
+        "inputs stay in half precision": ("x.float() if isinstance(x, Tensor) and x.dtype in half else x", "x"),
+    },
+    ("losses.py", "test_simsiam.py"): {
+        "wrong sign of the cosine": (
+            "return -F.cosine_similarity(p, z, dim=1)",
+            "return F.cosine_similarity(p, z, dim=1)",
+        ),
+    },
+    ("losses.py", "test_byol.py"): {
+        "BYOL's loss has the wrong sign": ("2 + 2 * negative_cosine", "2 - 2 * negative_cosine"),
+    },
+    ("losses.py", "test_mae.py"): {
+        "visible patches count too": (".mean(dim=2) * mask).sum() / mask.sum()", ".mean(dim=2)).mean()"),
+    },
+    ("losses.py", "test_gpu_without_gpu.py"): {
+        "an index on the CPU, features on the GPU": ("torch.arange(len(z), device=z.device)", "torch.arange(len(z))"),
+    },
+    ("ema.py", "test_ema.py"): {
+        "tau and 1 - tau exchanged": ("get_ema_multi_avg_fn(tau)", "get_ema_multi_avg_fn(1 - tau)"),
+        "buffers are copied": ("if copy_buffers:", "if True:"),
+        "buffers are averaged": (
+            "    if copy_buffers:",
+            """    for ours, theirs in zip(target.buffers(), online.buffers(), strict=True):
+        if ours.is_floating_point():
+            ours.lerp_(theirs, 1 - tau)
+    if copy_buffers:""",
+        ),
+        "tau does not rise to 1": ("min(progress, 1.0)) + 1) / 2", "min(progress, 1.0) / 2) + 1) / 2"),
+        "the follower is trained": ("copy.deepcopy(online).requires_grad_(False)", "copy.deepcopy(online)"),
+        "the follower is no copy": ("copy.deepcopy(online).requires_grad_(False)", "online"),
+    },
+    ("optim.py", "test_optim.py"): {
+        "LARS: weights and updates exchanged": ('group["trust"] * weights / sizes', 'group["trust"] * sizes / weights'),
+        "LARS: no weight decay": ('params, alpha=group["weight_decay"]', "params, alpha=0.0"),
+        "LARS adapts biases and norms too": ('if group["adapt"]:', "if True:"),
+        "LARS forgets its momentum": (
+            'torch._foreach_mul_(buffers, group["momentum"])',
+            "torch._foreach_mul_(buffers, 0.0)",
+        ),
+        "biases and norms decay": (
+            '"weight_decay": 0.0, "adapt": False',
+            '"weight_decay": weight_decay, "adapt": False',
+        ),
+        "the first step of the warm-up has rate 0": ("return (step + 1) / warmup", "return step / warmup"),
+        "the rate rises where it should fall": ("0.5 * (1 + math.cos(", "0.5 * (1 - math.cos("),
+        "the schedule forgets that the warm-up took steps": (
+            "math.pi * (step - warmup) / max(1, total - warmup)",
+            "math.pi * step / total",
+        ),
+    },
+    ("optim.py", "test_pretrain.py -k first_gradient_later"): {
+        "momentum buffers come with the first gradient": ('if group["momentum"]:', "if False:"),
+    },
+    ("views.py", "test_views.py"): {
+        "the flip follows the jitter's number": ("flip=u[:, 2] < self.flip", "flip=u[:, 3] < self.flip"),
+        "grey follows the blur's number": ("grey=u[:, 12] < self.grey", "grey=u[:, 13] < self.grey"),
+        "the order of the colour changes follows their strength": (
+            "order=u[:, 8:12].argsort(dim=1)",
+            "order=u[:, 4:8].argsort(dim=1)",
+        ),
+        "a crop's place in one axis follows that in the other": (
+            "corner=u[:, :2]",
+            "corner=u[:, [0, 0]]",
+        ),
+        "a crop never touches the bottom": (
+            "torch.floor(u_top * (height - h + 1))",
+            "torch.floor(u_top * (height - h))",
+        ),
+        "both views of an image are the same": (
+            "draws[places].flatten(0, 1)",
+            "draws[places[:1] * len(places)].flatten(0, 1)",
+        ),
+        "views come back in the order of rendering": (
+            "[rendered[i] for i in range(len(self))]",
+            "list(rendered.values())",
+        ),
+        "no antialiasing": ("step.clamp(min=1)[:, :, None]", "torch.ones_like(step)[:, :, None]"),
+        "the hue turns the other way": (".copysign_(g - b)", ".copysign_(b - g)"),
+        "a blur that darkens": ("g = g / g.sum(dim=1, keepdim=True)", "g = g / kernel_size"),
+        "dark pixels are inverted": ("(x >= 0.5), 1 - x, x)", "(x < 0.5), 1 - x, x)"),
+        "every image is jittered": ("factors=torch.where(jittered, factors, neutral)", "factors=factors"),
+    },
+    ("views.py", "test_gpu_without_gpu.py -k family"): {
+        "the box stays on the CPU": (
+            "x = resized_crop(x, p.box, p.flip, self.size)",
+            "x = resized_crop(x, parameters.box, p.flip, self.size)",
+        ),
+    },
+    ("norms.py", "test_moco.py"): {
+        "the parts share one statistic": (
+            "x.tensor_split(max(1, min(self.splits // world_size(), len(x) // 2)))",
+            "x.tensor_split(1)",
+        ),
+        "the running mean is the last part's": (
+            "self.running_mean.copy_(means.mean(dim=0))",
+            "self.running_mean.copy_(means[-1])",
+        ),
+    },
+    ("norms.py", "test_distributed.py -k one_batch"): {
+        "a process normalises by its own mean": ("mean = all_reduce_mean(x.mean(axes))", "mean = x.mean(axes)"),
+        "the running variance is the biased one": ("variance * n / (n - 1)", "variance"),
+    },
+    ("distributed.py", "test_distributed.py -k one_batch"): {
+        "every process takes the first shard": ("x.chunk(parts, dim)[rank()]", "x.chunk(parts, dim)[0]"),
+        "a gathered row's gradient is that of one process": (
+            "return shard(all_reduce_sum(gradient))",
+            "return shard(gradient)",
+        ),
+        "each process keeps its own buffers": ("buffer.copy_(all_reduce_mean(buffer))", "pass"),
+    },
+    ("distributed.py", "test_distributed.py -k same_weights"): {
+        "processes start from other weights": ("dist.broadcast(x, 0)", "pass"),
+    },
+    ("methods/simclr.py", "test_distributed.py -k one_batch"): {
+        "negatives come from the process's own rows": (
+            "all_gather(part) for part in z.chunk(2)",
+            "part for part in z.chunk(2)",
+        ),
+    },
+    ("methods/simclr.py", "test_simclr.py"): {
+        "each view has batch norm of its own": (
+            "self.project(torch.cat(self.take(2, views)))",
+            "torch.cat([self.project(view) for view in self.take(2, views)])",
+        ),
+        "a projector without its last norm": ("norm_output=True", "norm_output=False"),
+    },
+    ("methods/moco.py", "test_moco.py"): {
+        "no negatives": ("torch.cat([positive, negatives], dim=1)", "torch.cat([positive, 0 * negatives], dim=1)"),
+        "the first negative is the answer": ("own_key = torch.zeros(", "own_key = torch.ones("),
+        "the queue is filled one place further": (
+            "(self.queue_ptr + torch.arange(",
+            "(self.queue_ptr + 1 + torch.arange(",
+        ),
+        "the pointer stands one short": (
+            "self.queue_ptr.copy_((self.queue_ptr + len(k)) % self.K)",
+            "self.queue_ptr.copy_((self.queue_ptr + len(k) - 1) % self.K)",
+        ),
+        "the queue is written before the loss": (
+            "            losses.append(F.cross_entropy(self.logits(q, k), own_key))",
+            "            self.enqueue(k)\n            losses.append(F.cross_entropy(self.logits(q, k), own_key))",
+        ),
+        "f_k follows with the wrong momentum": (
+            "update_ema(self.f_k, self.f_q, self.m)",
+            "update_ema(self.f_k, self.f_q, 1 - self.m)",
+        ),
+        "shuffled keys are not put back in order": ("torch.empty_like(k).index_copy_(0, order, k)", "k"),
+        "both halves of the symmetric loss are the same": (
+            "[(x1, x2), (x2, x1)] if self.symmetric",
+            "[(x1, x2), (x1, x2)] if self.symmetric",
+        ),
+        "multiplied by the temperature": ("dim=1) / self.T", "dim=1) * self.T"),
+    },
+    ("methods/moco.py", "test_losses.py"): {
+        "logits in half precision": ("    @full_precision\n    def logits", "    def logits"),
+    },
+    ("methods/moco.py", "test_gpu_without_gpu.py -k MoCo"): {
+        "the order of the keys stays on the CPU": ("order = order.to(images.device)", "pass"),
+        "the answers lie on the CPU": ("dtype=torch.long, device=q.device", "dtype=torch.long"),
+    },
+    ("methods/byol.py", "test_byol.py"): {
+        "the target takes a gradient": ("    @torch.no_grad()\n    def project_target", "    def project_target"),
+        "a view predicts itself": (
+            "there = byol_loss(self.predict(x), self.project_target(x_))",
+            "there = byol_loss(self.predict(x), self.project_target(x))",
+        ),
+        "one direction only": ("return there + back", "return 2 * there"),
+        "tau does not follow its schedule": (
+            "cosine_tau(progress, self.tau) if self.schedule else self.tau",
+            "self.tau",
+        ),
+        "the target stands still": ("update_ema(self.target, self.online, tau)", "pass"),
+        "the predictor's rate is everyone's": ("lr_scale=self.predictor_lr", "lr_scale=1.0"),
+    },
+    ("methods/simsiam.py", "test_simsiam.py"): {
+        "no stop-gradient": ("        if self.stop_gradient:", "        if False:"),
+        "a view predicts itself": (
+            "(negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2",
+            "(negative_cosine(p1, z1) + negative_cosine(p2, z2)) / 2",
+        ),
+        "the predictor's rate falls too": ('"constant_lr": True', '"constant_lr": False'),
+    },
+    ("methods/mae.py", "test_mae.py"): {
+        "the patches of highest noise are kept": (
+            "noise.to(tokens.device).argsort(dim=1, stable=True)",
+            "noise.to(tokens.device).argsort(dim=1, stable=True, descending=True)",
+        ),
+        "one visible patch counts as visible no more": ("mask = ids_restore >= keep", "mask = ids_restore >= keep - 1"),
+        "the decoder's tokens are not put back in order": (".take_along_dim(ids_restore[:, :, None], dim=1)", ""),
+        "the decoder does not know positions": (
+            "torch.cat([cls, x], dim=1) + self.decoder_pos_embed",
+            "torch.cat([cls, x], dim=1)",
+        ),
+        "patches are standardised by the biased variance": (
+            "torch.var_mean(pixels, dim=2, keepdim=True)",
+            "torch.var_mean(pixels, dim=2, keepdim=True, correction=0)",
+        ),
+        "AdamW's second beta is PyTorch's": ("betas=(0.9, 0.95)", "betas=(0.9, 0.999)"),
+    },
+    ("methods/mae.py", "test_gpu_without_gpu.py -k MAE"): {
+        "the noise stays on the CPU": ("noise.to(tokens.device)", "noise"),
+    },
+    ("methods/supervised.py", "test_finetune.py"): {
+        "pictures get the labels of others": ("self.labels[rows.to(self.labels.device)]", "self.labels[: len(rows)]"),
+    },
+    ("vit.py", "test_vit.py"): {
+        "a block without its second shortcut": ("return x + self.mlp(self.norm2(x))", "return self.mlp(self.norm2(x))"),
+        "rows and columns exchanged": ("torch.cat([column, row], dim=1)", "torch.cat([row, column], dim=1)"),
+    },
+    ("heads.py", "test_encoders.py"): {
+        "no ReLU after a norm": (
+            "[nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)] if norm",
+            "[nn.BatchNorm1d(outputs)] if norm",
+        ),
+    },
+    ("evaluate.py", "test_evaluate.py"): {
+        "the probe's features are not standardised": ("((f - mean) / deviation for f in", "(f for f in"),
+        "the probe has no L2 penalty": ("weight_decay / 2 * classifier.weight", "0 * classifier.weight"),
+        "the penalty is twice as strong": ("weight_decay / 2 * classifier.weight", "weight_decay * classifier.weight"),
+        "test statistics in the probe": (
+            "train_features.mean(dim=0), train_features.std(dim=0)",
+            "test_features.mean(dim=0), test_features.std(dim=0)",
+        ),
+        "each set is standardised by itself": (
+            "((f - mean) / deviation for f in",
+            "((f - f.mean(dim=0)) / f.std(dim=0) for f in",
+        ),
+        "the probe stops early": ("max_iter=steps", "max_iter=5"),
+        "kNN: the temperature multiplies": ("(similarity / temperature).exp()", "(similarity * temperature).exp()"),
+        "kNN: the farthest vote": (".topk(k, dim=1)", ".topk(k, dim=1, largest=False)"),
+        "kNN: training features are not normalised": (
+            "train = F.normalize(train_features, dim=1).T",
+            "train = train_features.T",
+        ),
+        "the encoder is asked in train mode": ("    encoder.eval()\n", "    encoder.train()\n"),
+        "the encoder's mode is not put back": ("encoder.train(training)", "pass"),
+        "few labels: a class may have none": ("max(1, round(share * len(rows)))", "int(share * len(rows))"),
+        "the report's few labels are all labels": (
+            "linear_evaluation(x[few], labels[few], y, test_labels)",
+            "linear_evaluation(x, labels, y, test_labels)",
+        ),
+        "RankMe of centred features": (
+            "torch.linalg.svdvals(features.float()",
+            "torch.linalg.svdvals((features - features.mean(dim=0)).float()",
+        ),
+    },
+    ("finetune.py", "test_finetune.py"): {
+        "fine-tunes the original": ("tuned = copy.deepcopy(encoder)", "tuned = encoder"),
+        "fine-tunes on all labels": ("few = train[few_labels(train.labels, share)]", "few = train"),
+        "asks the encoder from before": ("embed(tuned, test)", "embed(encoder, test)"),
+    },
+    ("pretrain.py", "test_pretrain.py -k rate_rises"): {
+        "no learning-rate schedule": (
+            "self.rate = lr * warmup_cosine(self.step, self.total, warmup)",
+            "self.rate = lr",
+        ),
+        "a group's own rate is not heard": ('group["lr"] = rate * group.get("lr_scale", 1)', 'group["lr"] = rate'),
+        "the method is told its progress of before the step": (
+            "        self.step += 1\n        self.method.after_step(self.step / self.total)",
+            "        self.method.after_step(self.step / self.total)\n        self.step += 1",
+        ),
+    },
+    ("pretrain.py", "test_pretrain.py -k 'turn or first_gradient or learns'"): {
+        "gradients pile up": ("optimizer.zero_grad(set_to_none=True)", "pass"),
+    },
+    ("pretrain.py", "test_pretrain.py -k weight_decay"): {
+        "weight decay stays where it began": ('if "weight_decay_end" in group:', "if False:"),
+    },
+    ("pretrain.py", "test_pretrain.py -k first_gradient"): {
+        "before_step is not called": ("self.method.before_step()", "pass"),
+    },
+    ("pretrain.py", "test_every_method.py -k 'never_stopped and SimCLR'"): {
+        "a run that goes on draws other batches": ('self.generator.set_state(state["generator"])', "pass"),
+        "a run that goes on forgets the momentum": ('optimizer.load_state_dict(state["optimizers"][turn])', "pass"),
+        "a run that goes on begins the epoch again": (
+            'self.epoch_start = state["step"], state["seconds"], state["epoch_start"]',
+            'self.epoch_start = state["step"], state["seconds"], state["generator"]',
+        ),
+    },
+    ("pretrain.py", "test_every_method.py -k 'never_stopped and MAE'"): {
+        "a run that goes on draws other masks": ('torch.set_rng_state(state["torch_rng"])', "pass"),
+    },
+    (
+        "pretrain.py",
+        "test_pretrain.py",
+    ): {
+        "the method trains in eval mode": ("        self.method.train()\n", "        self.method.eval()\n"),
+    },
+    ("pretrain.py", "test_every_method.py -k 'same_seed and SimCLR'"): {
+        "the caller's random numbers are taken": (
+            "with torch.random.fork_rng(devices=[]):",
+            "with contextlib.nullcontext():",
+        ),
+    },
+    ("pretrain.py", "test_pretrain.py -k other_settings"): {
+        "a checkpoint of other settings is taken": ('self._check_config(path, state["history"]["config"])', "pass"),
+    },
+    ("pretrain.py", "test_pretrain.py -k no_number"): {
+        "a loss that is no number goes on": ("if not math.isfinite(value):", "if False:"),
+    },
+    ("pretrain.py", "test_gpu_without_gpu.py -k SimCLR"): {
+        "the views stay where the pictures are": ("batch.to(self.device, non_blocking=True)", "batch"),
+        "the step waits for the GPU": (
+            "self.terms[name][place] = value.detach()",
+            "self.terms[name][place] = value.item()",
+        ),
+    },
+    ("callbacks.py", "test_every_method.py -k 'history and SimCLR'"): {
+        "the probe asks every epoch": ("if rank() or (run.epoch % self.every and not last):", "if rank():"),
+        "the probe forgets the last epoch": ("last = run.step == run.total", "last = False"),
+    },
+    ("callbacks.py", "test_pretrain.py -k how_often"): {
+        "no checkpoint at the end": ("if passed_one or run.step == run.total:", "if passed_one:"),
+        "no checkpoint inside an epoch": ("if inside_an_epoch and run.step % self._steps(run) == 0:", "if False:"),
+    },
+    ("callbacks.py", "test_pretrain.py -k no_number"): {
+        "broken weights are kept": ("        if broken:  ", "        if False:  "),
+    },
+    ("checkpoint.py", "test_checkpoint.py"): {
+        "a checkpoint may run code": ("weights_only=True", "weights_only=False"),
+        "one checkpoint too many is kept": ("if file <= path][:-keep]:", "if file <= path][: -keep - 1]:"),
+        "the oldest checkpoint is taken": ("for path in reversed(steps(folder)):", "for path in steps(folder):"),
+    },
+    ("files.py", "test_checkpoint.py"): {
+        "a file is written in place": ('part = path.with_name(path.name + ".part")', "part = path"),
+    },
+    ("history.py", "test_every_method.py -k 'history and SimCLR'"): {
+        "a column has rows where nothing was measured": (
+            "[row[column] for row in self.epochs if column in row]",
+            "[row.get(column) for row in self.epochs]",
+        ),
+    },
+}
+MUTANTS = [
+    Mutant(file, mistake, old, new, tests)
+    for (file, tests), mistakes in MISTAKES.items()
+    for mistake, (old, new) in mistakes.items()
+]
+
+
+def copy(source: Path, target: Path) -> None:
+    """What the tests need, from one folder into another."""
+    for name in COPIED:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source / name, target / name)
+
+
+def pytest(folder: Path, tests: str) -> int:
+    """Run tests on the package in the folder, until the first fails: pytest's exit status."""
+    words = shlex.split(tests)
+    files = [f"tests/{word}" if word.endswith(".py") else word for word in words]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
+    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return subprocess.run(command, cwd=folder, env=environment, timeout=900, **quiet).returncode
+    except subprocess.TimeoutExpired:
+        return 1  # a test that hangs has noticed
+
+
+def verdict(mutant: Mutant, package: Path) -> str:
+    """caught, SURVIVED, or what is wrong with the mutant."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copy(package, folder)
+        (folder / "sslbook" / mutant.file).write_text(mutant.source(package), encoding="utf-8")
+        status = pytest(folder, mutant.tests)
+    return {0: "SURVIVED", 1: "caught"}.get(status, f"BROKEN (pytest ended with {status})")
+
+
+def check(mutants: list[Mutant], package: Path, pool: ThreadPoolExecutor) -> None:
+    """Stop with status 2 if a mutant is stale, or if tests fail on the package as it is."""
+    wrong = []
+    for mutant in mutants:
+        try:
+            mutant.source(package)
+        except (LookupError, SyntaxError) as error:
+            wrong.append(f"{mutant.file}: {mutant.mistake}: {error}")
+    tests = sorted({mutant.tests for mutant in mutants})
+    if not wrong:
+        statuses = pool.map(lambda test: pytest(package, test), tests)
+        wrong = [f"{test} fails without a mutant" for test, status in zip(tests, statuses) if status]
+    if wrong:
+        print(*wrong, sep="\n")
+        sys.exit(2)
+
+
+def main() -> None:
+    words = [word.lower() for word in sys.argv[1:]]
+    mutants = [m for m in MUTANTS if not words or any(word in f"{m.file} {m.mistake}".lower() for word in words)]
+    began, verdicts = time.perf_counter(), []
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(JOBS) as pool:
+        package = Path(name)  # what is edited meanwhile in the checkout does not matter
+        copy(ROOT, package)
+        check(mutants, package, pool)
+        for mutant, found in zip(mutants, pool.map(lambda m: verdict(m, package), mutants)):
+            verdicts.append(found)
+            print(f"{found:9} {mutant.file}: {mutant.mistake}", flush=True)
+    caught, minutes = verdicts.count("caught"), (time.perf_counter() - began) / 60
+    print(f"\n{caught} of {len(mutants)} mutants caught, in {minutes:.0f} minutes")
+    if any(found.startswith("BROKEN") for found in verdicts):
+        sys.exit(2)
+    sys.exit(1 if "SURVIVED" in verdicts else 0)
+
+
+if __name__ == "__main__":
+    main()
