@@ -33,7 +33,8 @@ KINDS = ("setup", "drawing", "tables", "checks", "glue", "lesson")
 SHOWN = 12  # the longest functions that are listed
 SETUP = r"^(start|clock) = |budget\.current\(|plan\.load\(\)|\bLab\(|= lab\.plan\b"
 DRAWING = r"^(ax|axes|figure|plt)\b|= plt\.|^figures\.(?!Table)|^(alt|box|arrow)\b *[+=]|^\w+\.curves\("
-TABLES = r"^print\(|Table\(|^(caption|known)\b *\+?= |results\.(rows|describe)\(|evaluate\.report\(.*\)\)$|^lab\.(?!break_it)\w*\(|^\w+\.table\(\)$"
+TABLES = r"^print\(|Table\(|^(caption|known)\b *\+?= |results\.(rows|describe)\(|evaluate\.report\(.*\)\)$"
+TABLES += r"|^lab\.(?!break_it)\w*\(|^\w+\.table\(\)$"
 SEEDS = r"^torch\.manual_seed\("
 BUILDS = r"\b[Mm]ethod\(|\*\*[\w.]*recipe[\w.()\"']*\.method"
 TRAINS = r"\bpretrain\("
