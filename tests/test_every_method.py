@@ -15,6 +15,7 @@ import torch
 from sslbook import evaluate, sets
 from sslbook.callbacks import AfterEpoch, Callback, Checkpoints, Probe
 from sslbook.methods import METHODS, Now
+from sslbook.methods.registry import register
 from sslbook.pretrain import pretrain
 from sslbook.views import shapes_views
 
@@ -46,6 +47,17 @@ def assert_equal_states(one, two):
     one, two = one.state_dict(), two.state_dict()
     assert one.keys() == two.keys()
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
+@pytest.mark.parametrize("wrong", [dict(family="Magic"), dict(encoder="text")], ids=["family", "encoder"])
+def test_what_the_registry_does_not_know_is_refused(wrong):
+    entry = METHODS["SimCLR"]
+    about = {name: value for name, value in vars(entry).items() if name != "method"} | wrong
+    before = dict(METHODS)
+    (field,) = wrong
+    with pytest.raises(ValueError, match=f"SimCLR: {field} must be one of .*; got '{wrong[field]}'"):
+        register(entry.method, **about)
+    assert before == METHODS
 
 
 @each_method
