@@ -16,7 +16,6 @@ from sslbook.budget import BUDGETS
 from sslbook.images import ImageSet
 from sslbook.methods import BarlowTwins
 from sslbook.methods.barlow_twins import cross_correlation
-from sslbook.methods.registry import sgd
 from sslbook.pretrain import pretrain
 
 SEED, IMAGES = 0, 100
@@ -30,11 +29,9 @@ CHANGES = {  # what is changed: arguments of BarlowTwins, of pretrain
     "a tenth of lambda, .002": ({"lambd": 0.002}, {}),
     "five times lambda, .1": ({"lambd": 0.1}, {}),
     "four times the features, 512": ({"dim": 512}, {}),
-    "a projector of three layers": ({"layers": 3}, {}),
     "batches of 64": ({}, {"batch_size": 64}),
     "batches of 256": ({}, {"batch_size": 256}),
     "a slower rate, .002": ({}, {"lr": 0.002}),
-    "SGD": ({}, sgd(0.02)),
 }
 
 
