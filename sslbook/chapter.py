@@ -98,7 +98,20 @@ class Lab:
         """A callback that keeps what `look(method)` says before, early in, in the middle and at the end."""
         return Snapshots(look, epochs={0, 1, self.epochs // 8, self.epochs // 2, self.epochs})
 
-    # -- what it knows
+    # -- what it did, what it knows
+
+    def curves(self, history: History, *columns: str) -> figures.Picture:
+        """A training's columns over the epochs, by default loss and kNN; prints how long it took."""
+        rate = self.epochs * len(self.train) / history.seconds
+        print(f"{history.seconds:.0f} s of training, {rate:,.0f} images/s")
+        return figures.curves({self.entry.label: history}, columns or ("loss", "knn"))
+
+    def study(self, name: str, *columns: str) -> figures.Table:
+        """The rows of a logged study, all columns by default; prints how to make them again."""
+        log = results.study(name)
+        print(f"{log['minutes']:.0f} minutes, {log['date'][:10]}; again: {log['again']}")
+        rows = [{column: row[column] for column in columns or row} for row in log["rows"]]
+        return figures.Table(rows, f"One change at a time ({self.train.name}, cpu budget, one seed)")
 
     def table(self, encoder: nn.Module) -> figures.Table:
         """The growing table: yardsticks and the methods before this one from the logs, then this page's run."""

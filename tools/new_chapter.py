@@ -25,7 +25,6 @@ TODO: what the method does, in three sentences, with {{cite:t}}`{paper}`.
 SETUP = """\
 import torch
 
-from sslbook import figures
 from sslbook.chapter import Lab, idea, show_source
 from sslbook.methods import {name}
 from sslbook.pretrain import pretrain
@@ -37,8 +36,7 @@ TRAIN = """\
 torch.manual_seed(0)
 {module} = {name}(lab.encoder(), **recipe.method).to(lab.device)
 history = pretrain({module}, train, **recipe.train, callbacks=[lab.probe()])
-print(f"{{history.seconds:.0f}} s of training")
-figures.curves({{"{label}": history}})"""
+lab.curves(history)"""
 
 BREAK = """\
 changes = {{"complete": {{}}, "TODO: without its trick": {{"TODO": None}}}}
