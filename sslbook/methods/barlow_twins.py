@@ -141,11 +141,13 @@ register(
             dict(dim=128, layers=2, lambd=0.02),  # narrow, small batches, a high rate
             adamw(5e-3, batch_size=32),
             source="experiments/barlow_recipe.py; chosen on other pictures, data seed 100",
+            expected={"kNN": 0.899, "linear": 0.983},
+            cost="90 CPU-seconds of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
-            dict(dim=256, layers=2, lambd=0.01),
-            adamw(3e-3),
-            source="chosen on a part of the training photos",
+            dict(dim=128, layers=2, lambd=0.02),
+            adamw(5e-3, batch_size=128),
+            source="the better of two on a quarter of the training photos, judged on others of them",
         ),
         "gpu": Recipe(
             dict(dim=2048, layers=2, lambd=0.005),
