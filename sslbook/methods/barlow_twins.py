@@ -147,7 +147,7 @@ register(
         "cifar10-cpu": Recipe(
             dict(dim=128, layers=2, lambd=0.02),
             adamw(5e-3, batch_size=128),
-            source="the better of two on a quarter of the training photos, judged on others of them",
+            source="the better of two on a quarter of the training photos, judged on others",
         ),
         "gpu": Recipe(
             dict(dim=2048, layers=2, lambd=0.005),
