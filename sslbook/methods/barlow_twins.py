@@ -148,6 +148,8 @@ register(
             dict(dim=128, layers=2, lambd=0.02),
             adamw(5e-3, batch_size=128),
             source="the better of two on a quarter of the training photos, judged on others",
+            expected={"kNN": 0.543, "linear": 0.599},
+            cost="6.2 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(
             dict(dim=2048, layers=2, lambd=0.005),
