@@ -109,9 +109,11 @@ class Lab:
     def study(self, name: str, *columns: str) -> figures.Table:
         """The rows of a logged study, all columns by default; prints how to make them again."""
         log = results.study(name)
+        if log is None:
+            raise FileNotFoundError(f"results/studies/{name}.json is not there: it lies in the book's repository")
         print(f"{log['minutes']:.0f} minutes, {log['date'][:10]}; again: {log['again']}")
         rows = [{column: row[column] for column in columns or row} for row in log["rows"]]
-        return figures.Table(rows, f"One change at a time ({self.train.name}, cpu budget, one seed)")
+        return figures.Table(rows, "One change at a time (the shapes, cpu budget, one seed)")
 
     def table(self, encoder: nn.Module) -> figures.Table:
         """The growing table: yardsticks and the methods before this one from the logs, then this page's run."""
