@@ -167,7 +167,8 @@ class Lab:
         few = self.train[: int(images * len(self.train))]
         settings = self.recipe.train | dict(epochs=max(2, int(epochs * self.epochs))) | training
         broken = Broken(self.entry.label, few, self.test, settings["epochs"], measure)
-        broken.untrained = broken.ask(self.make(), z)
+        # no z: in eval mode batch norm's first running statistics make an untrained network look collapsed
+        broken.untrained = broken.ask(self.make(), z=None)
         for name, change in changes.items():
             method = self.make(**change)
             points = Snapshots((lambda m: evaluate.embed(z(m), broken.watched).cpu()) if z else lambda m: None)
@@ -245,7 +246,8 @@ class Broken:
 
     def table(self) -> figures.Table:
         """One row a run, the untrained network first."""
-        first = {self.label: "untrained", "last loss": None} | self.untrained
+        columns = next(iter(self.runs.values())).row
+        first = {self.label: "untrained"} | {column: self.untrained.get(column) for column in columns}
         rows = [first, *({self.label: name} | run.row for name, run in self.runs.items())]
         chance = 1 / len(self.test.classes)
         caption = f"After {self.epochs} epochs on {len(self.images):,} images; kNN by chance is {chance:.3f}"
