@@ -8,20 +8,25 @@ Exit status: 1 if a mutant survives, 2 if a mutant is stale (its text no longer 
 tests fail without it.
 """
 
+import contextlib
+import multiprocessing
 import os
 import shlex
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("sslbook", "tests", "tools", "results", "pyproject.toml")
 JOBS = min(2, os.cpu_count() or 1)
+PATIENCE = 1800  # seconds for the tests of one mutant
 
 
 @dataclass(frozen=True)
@@ -241,6 +246,17 @@ MISTAKES = {
         ),
         "the predictor's rate falls too": ('"constant_lr": True', '"constant_lr": False'),
     },
+    ("methods/barlow_twins.py", "test_barlow_twins.py"): {
+        "a view is compared with itself": ("return z1.T @ z2 / len(z1)", "return z1.T @ z1 / len(z1)"),
+        "a sum over the batch, no mean": ("return z1.T @ z2 / len(z1)", "return z1.T @ z2"),
+        "views shall disagree": ("(1 - C.diagonal())", "(1 + C.diagonal())"),
+        "the diagonal counts as redundancy": ("C.masked_fill(itself, 0).square()", "C.square()"),
+        "lambda is not heard": ("loss = invariance + lambd * redundancy", "loss = invariance + redundancy"),
+        "biases have everyone's rate": ("lr_scale=self.bias_lr", "lr_scale=1.0"),
+    },
+    ("methods/barlow_twins.py", "test_distributed.py -k one_batch"): {
+        "the correlation is that of the process's own rows": ("all_gather(self.project(view))", "self.project(view)"),
+    },
     ("methods/mae.py", "test_mae.py"): {
         "the patches of highest noise are kept": (
             "noise.to(tokens.device).argsort(dim=1, stable=True)",
@@ -408,17 +424,21 @@ def copy(source: Path, target: Path) -> None:
             shutil.copy(source / name, target / name)
 
 
-def pytest(folder: Path, tests: str) -> int:
-    """Run tests on the package in the folder, until the first fails: pytest's exit status."""
-    words = shlex.split(tests)
-    files = [f"tests/{word}" if word.endswith(".py") else word for word in words]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        return subprocess.run(command, cwd=folder, env=environment, timeout=900, **quiet).returncode
-    except subprocess.TimeoutExpired:
-        return 1  # a test that hangs has noticed
+def status(folder: Path, tests: str) -> int:
+    """Run tests on the package in the folder until the first fails, in a process of its own: pytest's exit status."""
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = str(folder)  # for the processes that tests start
+    sys.path.insert(0, str(folder))
+    sys.dont_write_bytecode = True
+    signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(PATIENCE)
+    words = [f"tests/{word}" if word.endswith(".py") else word for word in shlex.split(tests)]
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *words]))
+
+
+def hangs(*_):
+    raise TimeoutError("a test that takes so long has noticed")
 
 
 def verdict(mutant: Mutant, package: Path) -> str:
@@ -427,11 +447,11 @@ def verdict(mutant: Mutant, package: Path) -> str:
         folder = Path(name)
         copy(package, folder)
         (folder / "sslbook" / mutant.file).write_text(mutant.source(package), encoding="utf-8")
-        status = pytest(folder, mutant.tests)
-    return {0: "SURVIVED", 1: "caught"}.get(status, f"BROKEN (pytest ended with {status})")
+        found = status(folder, mutant.tests)
+    return {0: "SURVIVED", 1: "caught"}.get(found, f"BROKEN (pytest ended with {found})")
 
 
-def check(mutants: list[Mutant], package: Path, pool: ThreadPoolExecutor) -> None:
+def check(mutants: list[Mutant], package: Path, pool: ProcessPoolExecutor) -> None:
     """Stop with status 2 if a mutant is stale, or if tests fail on the package as it is."""
     wrong = []
     for mutant in mutants:
@@ -441,8 +461,8 @@ def check(mutants: list[Mutant], package: Path, pool: ThreadPoolExecutor) -> Non
             wrong.append(f"{mutant.file}: {mutant.mistake}: {error}")
     tests = sorted({mutant.tests for mutant in mutants})
     if not wrong:
-        statuses = pool.map(lambda test: pytest(package, test), tests)
-        wrong = [f"{test} fails without a mutant" for test, status in zip(tests, statuses) if status]
+        found = pool.map(status, [package] * len(tests), tests)
+        wrong = [f"{test} fails without a mutant: pytest ended with {end}" for test, end in zip(tests, found) if end]
     if wrong:
         print(*wrong, sep="\n")
         sys.exit(2)
@@ -452,11 +472,17 @@ def main() -> None:
     words = [word.lower() for word in sys.argv[1:]]
     mutants = [m for m in MUTANTS if not words or any(word in f"{m.file} {m.mistake}".lower() for word in words)]
     began, verdicts = time.perf_counter(), []
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(JOBS) as pool:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "playwright.sync_api", "sklearn.linear_model", "torchvision"])
+    with (
+        tempfile.TemporaryDirectory() as name,
+        ProcessPoolExecutor(JOBS, context, max_tasks_per_child=1) as pool,
+    ):
         package = Path(name)  # what is edited meanwhile in the checkout does not matter
         copy(ROOT, package)
         check(mutants, package, pool)
-        for mutant, found in zip(mutants, pool.map(lambda m: verdict(m, package), mutants)):
+        for mutant, found in zip(mutants, pool.map(verdict, mutants, [package] * len(mutants))):
             verdicts.append(found)
             print(f"{found:9} {mutant.file}: {mutant.mistake}", flush=True)
     caught, minutes = verdicts.count("caught"), (time.perf_counter() - began) / 60
