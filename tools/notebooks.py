@@ -161,7 +161,10 @@ def shared_inputs() -> bytes:
     """A digest of what any notebook's outputs may depend on besides its own code."""
     digest = hashlib.sha256(f"{sys.version} {os.environ.get('SSLBOOK_BUDGET', '')}".encode())
     files = [*ROOT.glob("sslbook/**/*"), *ROOT.glob("results/**/*.json"), ROOT / "requirements.txt"]
-    for path in sorted(p for p in files if p.is_file() and "__pycache__" not in p.parts):
+    for path in sorted(p for p in files if p.is_file()):
+        parts = path.relative_to(ROOT).parts
+        if "__pycache__" in parts or any(part.startswith(".") for part in parts):  # caches of Python and ruff
+            continue
         digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.digest()
 
