@@ -33,7 +33,7 @@ def pictures(n: int) -> torch.Tensor:
     return torch.cat([(255 * F.interpolate(part, 32, mode="bicubic").clamp(0, 1)).byte() for part in x.split(5000)])
 
 
-class Dataset(torch.utils.photos.Dataset):
+class Dataset(torch.utils.data.Dataset):
     """As torchvision's CIFAR10: an array, from which each image becomes a PIL image."""
 
     def __init__(self, n: int, transform):
@@ -46,9 +46,9 @@ class Dataset(torch.utils.photos.Dataset):
         return self.transform(Image.fromarray(self.array[i]))
 
 
-def loader(n: int, transform, workers: int = 2) -> torch.utils.photos.DataLoader:
+def loader(n: int, transform, workers: int = 2) -> torch.utils.data.DataLoader:
     options = dict(num_workers=workers, persistent_workers=True, pin_memory=torch.cuda.is_available())
-    return torch.utils.photos.DataLoader(Dataset(n, transform), BATCH, shuffle=True, drop_last=True, **options)
+    return torch.utils.data.DataLoader(Dataset(n, transform), BATCH, shuffle=True, drop_last=True, **options)
 
 
 def views_ours(n: int, encoder: str) -> float:
@@ -57,7 +57,7 @@ def views_ours(n: int, encoder: str) -> float:
 
     def run():
         for rows in torch.randperm(n, generator=generator).to(images.device).split(BATCH):
-            _, b = views.render(views.cifar_views(), images.index_select(0, rows), generator)
+            _, b = views.cifar_views().render(images.index_select(0, rows), generator)
         return b.sum().item()  # waits for the device
 
     return 2 * n / timed(run)
