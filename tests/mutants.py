@@ -318,8 +318,8 @@ MISTAKES = {
             "linear_evaluation(x, labels, y, test_labels)",
         ),
         "RankMe of centred features": (
-            "torch.linalg.svdvals(features.float()",
-            "torch.linalg.svdvals((features - features.mean(dim=0)).float()",
+            "if features.dtype == torch.half else features)",
+            "if features.dtype == torch.half else features - features.mean(dim=0))",
         ),
     },
     ("finetune.py", "test_finetune.py"): {
