@@ -31,6 +31,14 @@ def test_knn_equals_dino(prefix, k, temperature):
     assert 100 * top1 == pytest.approx(float(g(f"{prefix}.top1_percent_f64")))
 
 
+def test_knn_looks_at_directions_only():
+    generator = torch.Generator().manual_seed(0)
+    known, new = (torch.randn(n, 4, generator=generator, dtype=torch.float64) for n in (60, 20))
+    labels, lengths = torch.arange(60) % 3, torch.linspace(1, 10, 60, dtype=torch.float64)[:, None]
+    expected = evaluate.knn_scores(known, labels, new, k=5)
+    torch.testing.assert_close(evaluate.knn_scores(lengths * known, labels, 7 * new, k=5), expected)
+
+
 def test_rankme_alignment_and_uniformity_equal_their_authors():
     assert evaluate.rankme(g("rankme.X")) == pytest.approx(float(g("rankme.eps1e-7_paper_formula_f64")), rel=1e-5)
     x, y = g("au.x").requires_grad_(), g("au.y")
@@ -48,6 +56,7 @@ def test_collapse_shows():
     collapsed = torch.ones(512, 64) + 1e-6 * random
     assert evaluate.spread(random) == pytest.approx(1, abs=0.02) and evaluate.spread(collapsed) < 1e-3
     assert evaluate.rankme(random) > 55 and evaluate.rankme(collapsed) < 1.01
+    assert evaluate.rankme(100 + random) < 2, "features are not centred: what they share counts"
     assert evaluate.uniformity(F.normalize(collapsed, dim=1)).item() == pytest.approx(0, abs=1e-4)
 
 
@@ -107,6 +116,9 @@ def test_the_report_asks_an_encoder_and_plain_features_the_same():
     labels = evaluate.report(lambda images: F.one_hot(images.labels).float(), train, test)
     assert labels["kNN"] == labels["linear"] == labels["linear, 1 % of labels"] == 1
     assert labels["linear, hue"] < 0.25 < pixels["linear, hue"]
+    few, x, y = evaluate.few_labels(train.labels, 0.01), train.images.flatten(1) / 255, test.images.flatten(1) / 255
+    answer = evaluate.linear_evaluation(x[few], train.labels[few], y, test.labels)
+    assert pixels["linear, 1 % of labels"] == answer < pixels["linear"]
     torch.manual_seed(0)
     encoder = ConvNet(width=4)
     by_hand = evaluate.report(lambda images: evaluate.embed(encoder, images), train, test)
