@@ -182,20 +182,3 @@ def test_the_linear_probe_takes_nothing_from_the_test_set(probes):
     expected = [oracle(x, labels, 1e-3).score(test.numpy(), asked.numpy()) for test in (new, shifted)]
     assert scores == pytest.approx(expected, abs=1e-3)
     assert scores[1] < scores[0] - 0.1
-
-
-def test_knn_asks_for_the_angle_alone():
-    generator = torch.Generator().manual_seed(0)
-    x, y = torch.randn(60, 8, generator=generator), torch.randn(9, 8, generator=generator)
-    labels, lengths = torch.arange(60) % 3, 0.1 + 10 * torch.rand(60, 1, generator=generator)
-    expected = evaluate.knn_scores(x, labels, y, k=10)
-    torch.testing.assert_close(evaluate.knn_scores(lengths * x, labels, 5 * y, k=10), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_the_report_s_few_labels_are_few():
-    train, test = sets.load("shapes", train=400, test=100)
-    x, y = (images.images.flatten(1) / 255 for images in (train, test))
-    few = evaluate.few_labels(train.labels, 0.01)
-    expected = evaluate.linear_evaluation(x[few], train.labels[few], y, test.labels)
-    row = evaluate.report(lambda images: images.images.flatten(1) / 255, train, test)
-    assert row["linear, 1 % of labels"] == expected != row["linear"]
