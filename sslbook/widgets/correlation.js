@@ -60,7 +60,8 @@ function stateOf(model) {
     names: model.get("names"),
     measures: model.get("measures"),
     weight: model.get("weight"),
-    sheet: loadSheet(model),
+    // all views: tile k for picture k of view 1, n + k for it in view 2
+    sheet: model.get("sheet").byteLength ? loadSheet(model) : null,
     at: loadEpochs(model),
     hovered: null, // the cell under the pointer
     said: null, // the epoch that a screen reader has heard of
@@ -82,25 +83,13 @@ function loadEpochs(model) {
   return (e) => (known[e] ??= compute(e));
 }
 
-/** All views in one picture, tile k for picture k of view 1 and tile n + k for it in view 2; null without pictures. */
-function loadSheet(model) {
-  const bytes = array(model, "sheet", Uint8Array);
-  if (!bytes.length) return null;
-  const [[height, width], across] = model.get("tiles");
-  const image = new Image();
-  const url = URL.createObjectURL(new Blob([bytes], { type: "image/webp" }));
-  image.src = url;
-  const tile = (k) => {
-    const canvas = make("canvas", { "aria-hidden": "true", width, height });
-    const [x, y] = [(k % across) * width, Math.floor(k / across) * height];
-    if (image.naturalWidth) canvas.getContext("2d").drawImage(image, x, y, width, height, 0, 0, width, height);
-    return canvas;
-  };
-  const free = () => {
-    image.onload = null;
-    URL.revokeObjectURL(url);
-  };
-  return { image, tile, free };
+/** The picture k of a view; nothing without pictures. */
+function thumbnail({ sheet, n }, view, k) {
+  if (!sheet) return "";
+  const { height, width } = sheet;
+  const canvas = make("canvas", { "aria-hidden": "true", width, height });
+  sheet.paste(canvas.getContext("2d"), (view - 1) * n + k, 0, 0, width, height);
+  return canvas;
 }
 
 const epochOf = ({ model, count }) => within(model.get("epoch"), 0, count - 1);
@@ -119,20 +108,12 @@ function hover(widget, cell) {
 }
 
 function play(widget) {
-  if (widget.playing) return stop(widget);
-  if (epochOf(widget) === widget.count - 1) put(widget.model, "epoch", 0);
-  widget.parts.play.textContent = "Stop";
   widget.said = null; // so that the epoch that it ends with is said
-  widget.playing = setInterval(() => {
-    put(widget.model, "epoch", epochOf(widget) + 1);
-    if (epochOf(widget) === widget.count - 1) stop(widget);
-  }, PAUSE);
+  playEpochs(widget, { last: widget.count - 1, pause: PAUSE, stop });
 }
 
 function stop(widget) {
-  clearInterval(widget.playing);
-  widget.playing = 0;
-  widget.parts.play.textContent = "Play";
+  stopPlaying(widget);
   draw(widget);
 }
 
@@ -371,7 +352,7 @@ function drawEnds({ n, names, sheet }, { view, title, lists }, feature, values) 
       return make(
         "li",
         { title: name },
-        sheet ? sheet.tile((view - 1) * n + k) : "",
+        thumbnail({ sheet, n }, view, k),
         make("span", { class: names.length ? "sslw-name" : "sslw-hidden" }, `${name} `),
         make("span", {}, rounded(values[k], 1)),
       );

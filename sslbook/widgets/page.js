@@ -141,6 +141,41 @@ function put(model, trait, value) {
   model.save_changes();
 }
 
+/** Many small pictures in one, `sheet` of the model, with `tiles`: {image, height, width, paste, free}. */
+function loadSheet(model) {
+  const [[height, width], across] = model.get("tiles");
+  const image = new Image();
+  const url = URL.createObjectURL(new Blob([array(model, "sheet", Uint8Array)], { type: "image/webp" }));
+  image.src = url;
+  const paste = (context, i, x, y, w, h) => {
+    if (!image.naturalWidth) return; // not decoded yet
+    context.drawImage(image, (i % across) * width, Math.floor(i / across) * height, width, height, x, y, w, h);
+  };
+  const free = () => {
+    image.onload = null;
+    URL.revokeObjectURL(url);
+  };
+  return { image, height, width, paste, free };
+}
+
+/** Epoch after epoch to the last one, from the first if that is shown; a widget that plays is stopped. */
+function playEpochs(widget, { last, pause, stop }) {
+  if (widget.playing) return stop(widget);
+  const epoch = () => within(widget.model.get("epoch"), 0, last);
+  if (epoch() === last) put(widget.model, "epoch", 0);
+  widget.parts.play.textContent = "Stop";
+  widget.playing = setInterval(() => {
+    put(widget.model, "epoch", Math.min(epoch() + 1, last));
+    if (epoch() === last) stop(widget);
+  }, pause);
+}
+
+function stopPlaying(widget) {
+  clearInterval(widget.playing);
+  widget.playing = 0;
+  widget.parts.play.textContent = "Play";
+}
+
 /** Listen to traits until the returned function is called. */
 function listen(model, traits, callback) {
   for (const name of traits) model.on(`change:${name}`, callback);

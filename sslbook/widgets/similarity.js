@@ -93,23 +93,6 @@ function stateOf(model) {
   };
 }
 
-/** Both views of all images in one picture, tile i for row i: {image, size, paste, free}. */
-function loadSheet(model) {
-  const [[height, width], across] = model.get("tiles");
-  const image = new Image();
-  const url = URL.createObjectURL(new Blob([array(model, "sheet", Uint8Array)], { type: "image/webp" }));
-  image.src = url;
-  const paste = (context, i, x, y, w, h) => {
-    if (!image.naturalWidth) return; // not decoded yet
-    context.drawImage(image, (i % across) * width, Math.floor(i / across) * height, width, height, x, y, w, h);
-  };
-  const free = () => {
-    image.onload = null;
-    URL.revokeObjectURL(url);
-  };
-  return { image, height, width, paste, free };
-}
-
 function select(widget, cell) {
   widget.selected = cell.map((k) => within(k, 0, widget.size - 1));
   widget.hovered = null;

@@ -59,25 +59,7 @@ function turn(widget, by, up) {
   widget.soon();
 }
 
-/** Epoch by epoch to the last one, from the first if that is shown. */
-function play(widget) {
-  const { model, epochs, parts } = widget;
-  if (widget.playing) return stop(widget);
-  const last = epochs.length - 1;
-  parts.play.textContent = "Stop";
-  if (model.get("epoch") === last) put(model, "epoch", 0);
-  widget.playing = setInterval(() => {
-    const next = model.get("epoch") + 1;
-    if (next <= last) put(model, "epoch", next);
-    if (next >= last) stop(widget);
-  }, PAUSE);
-}
-
-function stop(widget) {
-  clearInterval(widget.playing);
-  widget.playing = 0;
-  widget.parts.play.textContent = "Play";
-}
+const play = (widget) => playEpochs(widget, { last: widget.epochs.length - 1, pause: PAUSE, stop: stopPlaying });
 
 /** What stands in the page's address; the angles in degrees. */
 function fieldsOf(widget) {
@@ -108,7 +90,7 @@ function partsOf(widget) {
       label: "Epoch",
       min: 0, max: epochs.length - 1, step: 1, format: (e) => epochs[e],
       oninput: (e) => {
-        stop(widget);
+        stopPlaying(widget);
         put(model, "epoch", e);
       },
     }),
@@ -264,7 +246,7 @@ function render({ model, el }) {
   observer.observe(root);
   draw(widget);
   return () => {
-    stop(widget);
+    stopPlaying(widget);
     ignore();
     cancel();
     widget.address.stop();
