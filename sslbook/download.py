@@ -128,42 +128,50 @@ def fetch(
     """
     urls = [urls] if isinstance(urls, str) else list(urls)
     path, md5 = Path(path).expanduser(), md5.lower()
-    part = path.with_name(path.name + ".part")
     if _agree(_md5(path), md5):
         return path
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path.parent):
-        if _agree(_md5(path), md5):  # another process was faster
-            return path
-        fresh, slow_ones, tries, reasons = deque(urls), [], Counter(), {}
-        while fresh or slow_ones:
-            url, first_time = (fresh.popleft(), True) if fresh else (slow_ones.pop()[1], False)
-            others = bool(fresh or slow_ones)
-            tries[url] += 1
-            before = _size(part)
-            try:
-                too_slow = slow if first_time and others else 0
-                _download(url, part, timeout=timeout, slow=too_slow, patience=patience, show_progress=show_progress)
-            except _TooSlow as error:
-                reasons[url] = str(error)
-                slow_ones = sorted([*slow_ones, (error.speed, url)])
-            except MIRROR_ERRORS as error:
-                reasons[url] = _reason(error, timeout)
-                if _size(part) > before and tries[url] < TRIES:
-                    fresh.append(url)  # it gave something, so it may give the rest
-            else:
-                found = _md5(part)
-                if _agree(found, md5):
-                    with writing(path):
-                        part.replace(path)
-                    return path
-                reasons[url] = f"another file, {_size(part):,} bytes with md5 {found}"
-                part.unlink(missing_ok=True)
-                if before and tries[url] < TRIES:
-                    fresh.appendleft(url)  # the fault may lie in what was there before: this mirror again, from byte 0
-            if show_progress and (fresh or slow_ones):
-                tqdm.write(f"{_host(url)}: {reasons[url]}; going on with the next mirror")
+        if not _agree(_md5(path), md5):  # else another process was faster
+            how = dict(slow=slow, timeout=timeout, patience=patience, show_progress=show_progress)
+            _from_mirrors(urls, path, md5, **how)
+    return path
+
+
+def _from_mirrors(
+    urls: Sequence[str], path: Path, md5: str, *, slow: float, timeout: float, patience: float, show_progress: bool
+) -> None:
+    """Ask one mirror after the other until the file is there; `fetch` says in which order."""
+    part = path.with_name(path.name + ".part")
+    fresh, slow_ones, tries, reasons = deque(urls), [], Counter(), {}
+    while fresh or slow_ones:
+        url, first_time = (fresh.popleft(), True) if fresh else (slow_ones.pop()[1], False)
+        others = bool(fresh or slow_ones)
+        tries[url] += 1
+        before = _size(part)
+        try:
+            too_slow = slow if first_time and others else 0
+            _download(url, part, timeout=timeout, slow=too_slow, patience=patience, show_progress=show_progress)
+        except _TooSlow as error:
+            reasons[url] = str(error)
+            slow_ones = sorted([*slow_ones, (error.speed, url)])
+        except MIRROR_ERRORS as error:
+            reasons[url] = _reason(error, timeout)
+            if _size(part) > before and tries[url] < TRIES:
+                fresh.append(url)  # it gave something, so it may give the rest
+        else:
+            found = _md5(part)
+            if _agree(found, md5):
+                with writing(path):
+                    part.replace(path)
+                return
+            reasons[url] = f"another file, {_size(part):,} bytes with md5 {found}"
+            part.unlink(missing_ok=True)
+            if before and tries[url] < TRIES:
+                fresh.appendleft(url)  # the fault may lie in what was there before: this mirror again, from byte 0
+        if show_progress and (fresh or slow_ones):
+            tqdm.write(f"{_host(url)}: {reasons[url]}; going on with the next mirror")
     raise DownloadError(_all_failed(path, part, md5, reasons))
 
 
