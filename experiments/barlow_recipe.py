@@ -54,8 +54,7 @@ def redundancy(method: BarlowTwins, images: torch.Tensor) -> dict[str, float]:
 def row_of(name: str, train: ImageSet, test: ImageSet) -> dict:
     """What came of the recipe with one change."""
     method_change, train_change = CHANGES[name]
-    torch.manual_seed(SEED)
-    method = BarlowTwins(plan.encoder(seed=SEED), **recipe.method | method_change)
+    method = plan.make("BarlowTwins", SEED, **method_change)
     cpu = time.process_time()
     if name != UNTRAINED:
         pretrain(method, train, seed=SEED, show_progress=False, **recipe.train | train_change)

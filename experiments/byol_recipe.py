@@ -7,11 +7,8 @@ writes results/studies/byol-recipe.json.
 
 import time
 
-import torch
-
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS
-from sslbook.methods import BYOL
 from sslbook.methods.registry import adamw
 from sslbook.pretrain import pretrain
 
@@ -29,8 +26,7 @@ CHANGES = {  # what is changed: arguments of BYOL, of pretrain
 train, test = plan.load()
 start, rows = time.perf_counter(), []
 for name, (method_change, train_change) in CHANGES.items():
-    torch.manual_seed(SEED)
-    method = BYOL(plan.encoder(seed=SEED), **recipe.method | method_change)
+    method = plan.make("BYOL", SEED, **method_change)
     history = pretrain(method, train, seed=SEED, **recipe.train | train_change)
     report = evaluate.report(method.encoder, train, test)
     row = {"BYOL": name, "last loss": history["loss"][-1], "kNN": report["kNN"], "linear": report["linear"]}

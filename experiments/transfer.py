@@ -7,11 +7,8 @@ writes results/studies/transfer.json. CIFAR-10 is looked for in $SSLBOOK_DATA, e
 
 import time
 
-import torch
-
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS
-from sslbook.methods import SimCLR
 from sslbook.pretrain import pretrain
 
 SEED = 0
@@ -32,8 +29,7 @@ start = time.perf_counter()
 rows = [ask("nothing (random)", BUDGETS["cpu"].encoder(seed=SEED))]
 for name, plan in PLANS.items():
     recipe = plan.recipe("SimCLR")
-    torch.manual_seed(SEED)
-    method = SimCLR(plan.encoder(seed=SEED), **recipe.method)
+    method = plan.make("SimCLR", SEED)
     pretrain(method, SETS[name][0], seed=SEED, **recipe.train)
     rows.append(ask(name, method.encoder))
 minutes, again = (time.perf_counter() - start) / 60, "python experiments/transfer.py"

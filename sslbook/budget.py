@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from torch import nn
 from sslbook import sets
 from sslbook.encoders import make_encoder
 from sslbook.images import ImageSet
-from sslbook.methods import METHODS, Recipe
+from sslbook.methods import METHODS, Method, Recipe
 from sslbook.views import Views, cifar_views, shapes_views
 
 
@@ -56,6 +57,12 @@ class Budget:
         """The encoder that a method asks for."""
         self.recipe(method)
         return self.encoder(METHODS[method].encoder, seed)
+
+    def make(self, method: str, seed: int = 0, **changes: Any) -> Method:
+        """A method from random weights on the budget's device, with some arguments of its recipe changed."""
+        torch.manual_seed(seed)
+        arguments = self.recipe(method).method | changes
+        return METHODS[method].method(self.encoder_for(method, seed), **arguments).to(self.device)
 
     def recipe(self, method: str) -> Recipe:
         """How to train a method of this name: its arguments, and all of `pretrain`'s."""

@@ -55,9 +55,8 @@ class Probe(Callback):
         if rank() or (run.epoch % self.every and not last):
             return {}
         known, new = (evaluate.embed(run.method.encoder, images) for images in (self.train, self.test))
-        labels, test_labels = (images.labels.to(new.device) for images in (self.train, self.test))
         return dict(
-            knn=evaluate.knn(known, labels, new, test_labels, k=min(200, len(known))),
+            knn=evaluate.knn(known, self.train.labels, new, self.test.labels, k=min(200, len(known))),
             spread=evaluate.spread(new),
             rankme=evaluate.rankme(new),
         )

@@ -8,6 +8,8 @@ The first training of a chapter is spelled out on its page, since it is the less
 
 from __future__ import annotations
 
+import inspect
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -68,8 +70,7 @@ class Lab:
 
     def make(self, seed: int = 0, **changes: Any) -> Method:
         """The method from random weights, with some arguments of its recipe changed."""
-        torch.manual_seed(seed)
-        return self.entry.method(self.encoder(seed), **self.recipe.method | changes).to(self.device)
+        return self.plan.make(self.entry.method.__name__, seed, **changes)
 
     def probe(self, times: int = 10) -> Probe:
         """A kNN on labels about so many times in the training, and after its last epoch. It only watches."""
@@ -118,10 +119,10 @@ class Lab:
     def table(self, encoder: nn.Module) -> figures.Table:
         """The growing table: yardsticks and the methods before this one from the logs, then this page's run."""
         self.rows = self._known(self.plan.name)
-        self.row = {"encoder": self.entry.label} | evaluate.report(encoder, self.train, self.test)
-        self.rows.append(self.row)
+        row = {"encoder": self.entry.label} | evaluate.report(encoder, self.train, self.test)
+        self.rows.append(row)
         if self.plan.name == "cpu":
-            self._check(self.row)
+            self._check(row)
         return figures.Table(self.rows, f"What each encoder knows ({self.train.name}, {self.plan.name} budget)")
 
     def _check(self, row: dict[str, Any]) -> None:
@@ -136,8 +137,8 @@ class Lab:
         for log in results.read(PHOTOS, name):
             print(results.describe(log))
         rows = [row for row in self._known(PHOTOS) if row["encoder"] != "pixels"]
-        rows += results.rows(PHOTOS, [name])
-        return figures.Table(labelled(rows), "CIFAR-10, a small encoder on a CPU")
+        rows += labelled(results.rows(PHOTOS, [name]))
+        return figures.Table(rows, "CIFAR-10, a small encoder on a CPU")
 
     def _known(self, budget: str) -> list[dict[str, Any]]:
         before = list(METHODS)[: list(METHODS).index(self.entry.method.__name__)]
@@ -171,9 +172,8 @@ class Lab:
         broken.untrained = broken.ask(self.make(), z=None)
         for name, change in changes.items():
             method = self.make(**change)
-            points = Snapshots((lambda m: evaluate.embed(z(m), broken.watched).cpu()) if z else lambda m: None)
-            points.keep(0, method)
-            history = pretrain(method, few, **settings, callbacks=[points])
+            points = Snapshots(lambda method: evaluate.embed(z(method), broken.watched).cpu())
+            history = pretrain(method, few, **settings, callbacks=[points] if z else [])
             row = {"last loss": history["loss"][-1]} | broken.ask(method, z)
             broken.runs[name] = Variant(method, history, points.by_epoch, row)
         return broken
@@ -241,8 +241,7 @@ class Broken:
         if self.measure is not None:
             row |= self.measure(method)
         known, new = (evaluate.embed(method.encoder, images) for images in (self.images, self.test))
-        labels, test_labels = (images.labels.to(new.device) for images in (self.images, self.test))
-        return row | {"kNN": evaluate.knn(known, labels, new, test_labels, k=min(200, len(known)))}
+        return row | {"kNN": evaluate.knn(known, self.images.labels, new, self.test.labels, k=min(200, len(known)))}
 
     def table(self) -> figures.Table:
         """One row a run, the untrained network first."""
@@ -280,9 +279,6 @@ def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def show_source(*parts: Any):
     """The package's own source of classes and functions, as a page shows it."""
-    import inspect
-    import textwrap
-
     from IPython.display import Code
 
     sources = [textwrap.dedent(inspect.getsource(part)) for part in parts]

@@ -54,6 +54,7 @@ def knn_scores(
         raise ValueError(f"k must lie between 1 and the {len(train_features)} training rows, got {k}")
     if len(train_features) != len(train_labels):
         raise ValueError(f"{len(train_features)} training features but {len(train_labels)} labels")
+    train_labels = train_labels.to(train_features.device)
     classes = classes or int(train_labels.max()) + 1
     train = F.normalize(train_features, dim=1).T
     scores = []
@@ -76,7 +77,7 @@ def knn(
 ) -> float:
     """Share of test rows whose weighted k-nearest-neighbour vote (`knn_scores`) is right, in [0, 1]."""
     scores = knn_scores(train_features, train_labels, test_features, k=k, temperature=temperature)
-    return (scores.argmax(dim=1) == test_labels).float().mean().item()
+    return (scores.argmax(dim=1) == test_labels.to(scores.device)).float().mean().item()
 
 
 def linear_evaluation(

@@ -82,7 +82,7 @@ def race(
     if not isinstance(encoder, nn.Module):
         raise ValueError(f"an entry returns its trained encoder, a module; got {type(encoder).__name__}")
     known, new = evaluate.embed(encoder, train), evaluate.embed(encoder, test)
-    knn = evaluate.knn(known, train.labels.to(known.device), new, test.labels.to(new.device), **VOTE)
+    knn = evaluate.knn(known, train.labels, new, test.labels, **VOTE)
     reached = knn >= TRACKS[track].target
     log = dict(
         team=team, track=track, seconds=seconds, knn=knn, reached=reached, **asdict(TRACKS[track]), settings=settings,
