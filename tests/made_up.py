@@ -1,10 +1,11 @@
-"""Pictures of noise, and methods that nobody published, each for one part of the loop: the book's own use few yet."""
+"""What tests share: noise, methods that nobody published, each for one part of the loop, a stop, and equal states."""
 
 import math
 
 import torch
 from torch import nn
 
+from sslbook.callbacks import Callback
 from sslbook.encoders import ConvNet
 from sslbook.methods import Method
 from sslbook.optim import parameter_groups
@@ -14,6 +15,23 @@ from sslbook.views import cifar_views
 def pictures(n=2, seed=1, size=16):
     """(n, 3, size, size) of noise in [0, 1], the same for the same seed."""
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_equal_states(one, two):
+    one, two = one.state_dict(), two.state_dict()
+    assert one.keys() == two.keys()
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
+class StopsAt(Callback):
+    """Ctrl-C after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def after_step(self, run):
+        if run.step == self.step:
+            raise KeyboardInterrupt
 
 
 class MadeUp(Method):

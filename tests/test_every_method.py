@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_up import StopsAt, assert_equal_states
 
 from sslbook import evaluate, sets
-from sslbook.callbacks import AfterEpoch, Callback, Checkpoints, Probe
+from sslbook.callbacks import AfterEpoch, Checkpoints, Probe
 from sslbook.methods import METHODS, Now
 from sslbook.methods.registry import register
 from sslbook.pretrain import pretrain
@@ -41,12 +42,6 @@ def loss_of(method, views, seed=3):
     torch.manual_seed(seed)
     terms = method.loss(views)
     return terms["loss"] if isinstance(terms, dict) else terms
-
-
-def assert_equal_states(one, two):
-    one, two = one.state_dict(), two.state_dict()
-    assert one.keys() == two.keys()
-    assert [name for name in one if not torch.equal(one[name], two[name])] == []
 
 
 @pytest.mark.parametrize("wrong", [dict(family="Magic"), dict(encoder="text")], ids=["family", "encoder"])
@@ -172,15 +167,6 @@ def test_a_state_dict_continues(name):
     for method in (first, second):
         train(method, epochs=1, seed=4)
     assert_equal_states(first, second)
-
-
-class StopsAt(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def after_step(self, run):
-        if run.step == self.step:
-            raise KeyboardInterrupt
 
 
 @each_method

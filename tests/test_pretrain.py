@@ -10,6 +10,7 @@ from pathlib import Path
 import made_up
 import pytest
 import torch
+from made_up import StopsAt, assert_equal_states
 
 from sslbook import checkpoint, evaluate, finetune, sets
 from sslbook.callbacks import Callback, Checkpoints, Log, Probe
@@ -30,21 +31,6 @@ def simclr(seed=0):
 def train(method, images=TRAIN, **options):
     options = {"epochs": 2, "batch_size": 64, "views": shapes_views(), "show_progress": False, **options}
     return pretrain(method, images, **options)
-
-
-def assert_equal_states(one, two):
-    one, two = one.state_dict(), two.state_dict()
-    assert one.keys() == two.keys()
-    assert [name for name in one if not torch.equal(one[name], two[name])] == []
-
-
-class StopsAt(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def after_step(self, run):
-        if run.step == self.step:
-            raise KeyboardInterrupt
 
 
 def stopped_and_whole(make, folder, watching=(), **options):

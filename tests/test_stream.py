@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_up import assert_equal_states
 from PIL import Image
 
 from sslbook import photos
@@ -64,12 +65,6 @@ def silent(stream, batches):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return list(stream.batches(batches))
-
-
-def assert_equal_states(one, two):
-    one, two = one.state_dict(), two.state_dict()
-    assert one.keys() == two.keys()
-    assert [name for name in one if not torch.equal(one[name], two[name])] == []
 
 
 # ---- what it gives
