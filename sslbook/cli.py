@@ -12,6 +12,7 @@ import inspect
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -25,6 +26,7 @@ from sslbook.allocator import keep_freed_memory
 from sslbook.callbacks import Callback, Checkpoints, Log, Probe
 from sslbook.checkpoint import CheckpointError, steps
 from sslbook.download import DownloadError
+from sslbook.files import atomic
 from sslbook.history import History, TrainingDivergedError
 from sslbook.images import ImageSet
 from sslbook.methods import METHODS, Method, Recipe
@@ -44,12 +46,19 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     keep_freed_memory()
     try:
-        options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            options.run(options)
     except ERRORS as error:
         sys.exit(f"sslbook: {error}")
     except KeyboardInterrupt:
         print("\nsslbook: stopped; the same command with --resume goes on", file=sys.stderr)
         sys.exit(130)
+
+
+def _warn(message: Warning | str, *where: Any, **options: Any) -> None:
+    """A warning in one line, without the line of code that it came from."""
+    print(f"sslbook: {message}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,7 +115,8 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 
 def _pretrain(options: argparse.Namespace) -> None:
     """Train a method without labels. Writes to --out: checkpoints/, log.json anew after each epoch (settings, curve,
-    machine, memory, and at the end what the encoder knows), encoder.safetensors. What is not said is the budget's."""
+    machine, memory, and at the end what the encoder knows), encoder.safetensors, and skipped.json if there are photos
+    that can't be read. What is not said is the budget's."""
     plan = _plan(options)
     name = NAMES[options.method]
     recipe = plan.recipe(name)
@@ -132,7 +142,7 @@ def _pretrain(options: argparse.Namespace) -> None:
             arguments=arguments,
             command=" ".join(["sslbook", *sys.argv[1:]]),
         )
-        log = partial(_log, out / "log.json", about)
+        log = partial(_log, out / "log.json", about, images)
         callbacks = _callbacks(options, settings["epochs"], probe, checkpoints, log)
         start = time.perf_counter()
         history = pretrain(method, images, **settings, callbacks=callbacks)
@@ -141,7 +151,8 @@ def _pretrain(options: argparse.Namespace) -> None:
             report = evaluate.report(method.encoder, *probe) if probe else None
             minutes = (time.perf_counter() - start) / 60
             log(history, training_seconds=history.seconds, minutes=minutes, report=report)
-            _say(report, f"{history.seconds:,.0f} s of training; {out}/encoder.safetensors, log.json")
+            left_out = f", skipped.json ({len(images.skipped)} photos)" if images.skipped else ""
+            _say(report, f"{history.seconds:,.0f} s of training; {out}/encoder.safetensors, log.json{left_out}")
 
 
 def _make(name: str, encoder: str, size: int, arguments: dict[str, Any], seed: int) -> Method:
@@ -188,8 +199,12 @@ def _callbacks(
     return callbacks
 
 
-def _log(path: Path, about: dict[str, Any], history: History, **more: Any) -> None:
+def _log(path: Path, about: dict[str, Any], images: ImageSet | PhotoStream, history: History, **more: Any) -> None:
+    """Write the log, and beside it, file by file, why photos could not be read."""
     run = asdict(history)
+    if images.skipped:
+        with atomic(path.with_name("skipped.json")) as file:
+            file.write(json.dumps(dict(images.skipped), indent=1).encode())
     results.write(path, **about, config=run["config"], curve=run["epochs"], **more)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import threading
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,8 +24,29 @@ from sslbook.images import ImageSet, as_rows
 
 UNLABELLED = "unlabelled"  # the class of photos that lie in no sub-folder
 
-# heic, heif and avif too: Pillow reads them where it can, else they are listed as skipped and not passed over
-PHOTOS = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif"])
+# What is read. heic, heif and avif too: where Pillow can't read them they are listed as skipped and not passed over
+PHOTOS = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+PHOTOS |= {".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".heic", ".heif", ".avif"}
+# Pictures that are not read: listed as skipped, so that nobody misses a camera's photos without knowing
+UNREAD = {
+    "a camera's raw file: export it as JPEG": (
+        ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2 "
+        ".srf .srw .x3f"
+    ),
+    "a drawing and no pixels: export it as PNG": ".svg .svgz .eps .ai .wmf .emf",
+    "an editor's file: export it as PNG": ".psd .psb .xcf .kra",
+    "a format that is not read: convert it to PNG": (
+        ".jxl .jxr .hdr .exr .pfm .dds .pcx .qoi .ico .icns .fits .fit .dcm .pcd .djvu"
+    ),
+}
+WHY_UNREAD = {suffix: reason for reason, suffixes in UNREAD.items() for suffix in suffixes.split()}
+# Folders that systems keep for themselves, with thumbnails and what was deleted; hidden ones are passed over anyway
+SYSTEM_FOLDERS = {"@eadir", "@recycle", "#recycle", "$recycle.bin", "recycler", "system volume information"}
+SYSTEM_FOLDERS |= {"lost+found", "__macosx"}
+
+MOST_PIXELS = 100_000_000  # as decoded, a big JPEG at 1/8; 1.6 GB for a picture with transparency
+LARGE = 16_000_000  # from so many pixels on a process decodes one picture at a time
+_one_large = threading.Lock()
 
 
 def from_folder(
@@ -31,13 +55,20 @@ def from_folder(
     """Your own photos: every picture below `path`, its short side scaled to `size` pixels, cropped to the centre.
 
     A picture's class is its first-level sub-folder, or "unlabelled" if it lies in `path` itself. JPEG, PNG, WebP, BMP,
-    GIF (first frame) and TIFF; grey, palette, CMYK and 16 bits too; upright by their EXIF, transparency on white. The
-    order is that of the sorted names, hidden files are passed over, no file is changed. Names are in `.files`; what
-    can't be read is listed in `.skipped` and counted in one warning. Raises FileNotFoundError, NotADirectoryError, or
-    ValueError if there is nothing to read.
+    GIF (first frame), TIFF, PPM, JPEG 2000, TGA, AVIF, and HEIC if `pillow-heif` is installed; upright by their EXIF,
+    transparency on white. The order is that of the sorted names. Hidden files and folders of the system (`@eaDir`,
+    `$RECYCLE.BIN`, `__MACOSX`) are passed over, no file is changed. Names are in `.files`; what can't be read, also raw
+    files and drawings, is listed in `.skipped` and counted in one warning.
+
+    A grey picture in a 16-bit file is taken to have 8, 10, 12, 14 or 16 bits: the fewest that hold its brightest pixel.
+    In a float picture white is 1, 255 or 65,535, the smallest that holds it. If its values span less than a quarter of
+    that, or some are negative, they are stretched from the smallest to the largest. The outermost pixel of 10,000, NaN
+    and values beyond 1e30 do not count in either. Of colours with 16 bits Pillow keeps the upper 8.
+
+    Raises FileNotFoundError, NotADirectoryError, or ValueError if there is nothing to read.
     """
     path, files, skipped = _open_folder(path, size)
-    return _read_photos(path, files, size, skipped=skipped, show_progress=show_progress).to(device)
+    return _read_photos(path, files, size, unread=skipped, show_progress=show_progress).to(device)
 
 
 class PhotoStream:
@@ -57,11 +88,14 @@ class PhotoStream:
 
     def __init__(self, path: str | os.PathLike, size: int = 64, workers: int | None = None):
         self.path, self.files, self.skipped = _open_folder(path, size)
-        if self.skipped:  # sub-folders; photos show later
-            what = "; ".join(f"{folder}: {reason}" for folder, reason in self.skipped[:3])
+        if self.skipped:  # sub-folders, and by their endings; other photos show later
+            what = "; ".join(f"{file}: {reason}" for file, reason in self.skipped[:3])
             if not self.files:
-                raise ValueError(f"no pictures in {self.path} that can be reached ({what})")
-            warnings.warn(f"{len(self.skipped)} folders can't be read and are left out ({what})", stacklevel=2)
+                raise ValueError(f"no pictures in {self.path} that can be read ({what})")
+            warnings.warn(
+                f"{len(self.skipped)} files or folders can't be read and are left out, see .skipped ({what})",
+                stacklevel=2,
+            )
         self.side, self.name = size, self.path.resolve().name
         self._warned = False  # of photos that can't be read
         owners = [_class_of(file, self.path) for file in self.files]
@@ -84,7 +118,7 @@ class PhotoStream:
             nothing = torch.empty(0, 3, *self.size, dtype=torch.uint8)
             return ImageSet(nothing, torch.empty(0, dtype=torch.int64), self.classes, name=self.name)
         files = [self.files[i] for i in rows]
-        return _read_photos(self.path, files, self.side, skipped=[], show_progress=False, classes=self.classes)
+        return _read_photos(self.path, files, self.side, show_progress=False, classes=self.classes)
 
     def batches(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
         """The photos (n, 3, side, side) of each batch of rows, uint8, some batches ahead."""
@@ -139,7 +173,7 @@ def _collate(photos: list[tuple[np.ndarray, list[tuple[str, str]]]]) -> tuple[Te
 
 
 def _open_folder(path: str | os.PathLike, size: int) -> tuple[Path, list[Path], list[tuple[str, str]]]:
-    """The folder, its pictures in order, and sub-folders that can't be read."""
+    """The folder, its pictures in order, and sub-folders and pictures by their endings that can't be read."""
     path = Path(path).expanduser()
     if size < 1:
         raise ValueError(f"size is the side of an image in pixels, at least 1, got {size}")
@@ -165,11 +199,12 @@ def _read_photos(
     files: list[Path],
     size: int,
     *,
-    skipped: list[tuple[str, str]],
     show_progress: bool,
+    unread: Sequence[tuple[str, str]] = (),
     classes: list[str] | None = None,
 ) -> ImageSet:
-    """The pictures of these files, with one warning for those that can't be read."""
+    """The pictures of these files, with one warning for those that can't be read; `unread` are known already."""
+    skipped, n = list(unread), len(files) + len(unread)
     images = np.empty((len(files), 3, size, size), np.uint8)
     kept = np.zeros(len(files), bool)
     threads = min(8, os.cpu_count() or 1)  # Pillow decodes outside Python's lock
@@ -185,7 +220,6 @@ def _read_photos(
             else:
                 images[i], kept[i] = result, True
 
-    n = len(files)
     files = [file for file, keep in zip(files, kept) if keep]
     examples = "; ".join(f"{file}: {reason}" for file, reason in skipped[:3])
     if not files:
@@ -212,22 +246,30 @@ def _find_photos(path: Path, skipped: list[tuple[str, str]]) -> tuple[list[Path]
 
     for folder, folders, names in os.walk(path, onerror=unreadable, followlinks=True):
         real = os.path.realpath(folder)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [] if real in seen else sorted(name for name in folders if not _is_passed_over(name))
         for name in names:
             file = Path(folder, name)
             if real in seen or name.startswith("."):
                 continue  # a link that goes in circles; macOS's ._photo.jpg
-            if file.suffix.lower() in PHOTOS:
+            suffix = file.suffix.lower()
+            if suffix in PHOTOS:
                 found.append(file)
+            elif suffix in WHY_UNREAD:
+                skipped.append((str(file), WHY_UNREAD[suffix]))
             else:
-                others[file.suffix.lower()] += 1
+                others[suffix] += 1
         seen.add(real)
     return sorted(found, key=lambda file: file.relative_to(path).parts), others
 
 
+def _is_passed_over(folder: str) -> bool:
+    return folder.startswith(".") or folder.lower() in SYSTEM_FOLDERS
+
+
 def _class_of(file: Path, path: Path) -> str:
+    """The first-level sub-folder. A Mac may write "é" as two characters: names that look alike are one class."""
     parts = file.relative_to(path).parts
-    return parts[0] if len(parts) > 1 else UNLABELLED
+    return unicodedata.normalize("NFC", parts[0]) if len(parts) > 1 else UNLABELLED
 
 
 # what turns a picture upright, by its EXIF orientation (1 = it is)
@@ -249,18 +291,18 @@ def _read_photo(file: Path, size: int) -> np.ndarray | str:
             return "not a file"
         if file.stat().st_size == 0:
             return "empty file"
+        is_heic = _is_heic(file)
+        if is_heic and not _has_heic_plugin():
+            return "a HEIC photo: it is read after `pip install pillow-heif`"
         with Image.open(file) as image:
+            whole = image.width * image.height
             # A big JPEG is decoded at 1/2, 1/4 or 1/8: much faster, and still twice as fine as what is kept.
             image.draft(None, (2 * size, 2 * size))
-            image.load()
-            rgb = _to_rgb(image)
-            short = min(rgb.size)
-            left, top = (rgb.width - short) / 2, (rgb.height - short) / 2
-            box = (left, top, left + short, top + short)
-            rgb = rgb.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3)
-            turn = UPRIGHT.get(_orientation(image))
-            rgb = rgb if turn is None else rgb.transpose(turn)  # of the small square: the centre stays the centre
-        return np.asarray(rgb).transpose(2, 0, 1)
+            pixels = whole if image.info.get("progressive") else image.width * image.height
+            if pixels > MOST_PIXELS:
+                return f"too large: {pixels / 1e6:,.0f} million pixels, at most {MOST_PIXELS / 1e6:.0f} are read"
+            with _one_large if pixels > LARGE else contextlib.nullcontext():
+                return _square(image, size)
     except Image.UnidentifiedImageError:
         return f"not a {file.suffix[1:].lower()} that Pillow can read"
     except Image.DecompressionBombError:
@@ -269,16 +311,66 @@ def _read_photo(file: Path, size: int) -> np.ndarray | str:
         return str(error) or type(error).__name__
 
 
+def _square(image: Image.Image, size: int) -> np.ndarray:
+    """The centre of a picture, upright: (3, size, size) uint8."""
+    image.load()
+    rgb = _to_rgb(image)
+    short = min(rgb.size)
+    left, top = (rgb.width - short) / 2, (rgb.height - short) / 2
+    box = (left, top, left + short, top + short)
+    rgb = rgb.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3)
+    turn = UPRIGHT.get(_orientation(image))
+    rgb = rgb if turn is None else rgb.transpose(turn)  # of the small square: the centre stays the centre
+    return np.asarray(rgb).transpose(2, 0, 1)
+
+
+def _is_heic(file: Path) -> bool:
+    """By its contents: phones hand out HEIC files that are called .jpg."""
+    with open(file, "rb") as opened:
+        head = opened.read(64)
+    if head[4:8] != b"ftyp" or b"avif" in head:
+        return False
+    return head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+@functools.cache
+def _has_heic_plugin() -> bool:
+    """Whether `pillow_heif` is there; then Pillow reads HEIC from now on."""
+    try:
+        import pillow_heif
+    except (ImportError, OSError):
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode[0] in "IF":  # 16 or 32 bits or floats a pixel: Pillow would clip, not scale
-        values = np.nan_to_num(np.asarray(image).astype(np.float32))
-        high = float(values.max(initial=0))
-        white = next((x for x in ((1, 255, 65535) if image.mode == "F" else (65535,)) if high <= x), high)
-        image = Image.fromarray((values.clip(0, white) * (255 / white) + 0.5).astype(np.uint8))
+        values = np.asarray(image)
+        black, white = _black_and_white(values)
+        values = np.nan_to_num(values.astype(np.float32), nan=black, posinf=white, neginf=black).clip(black, white)
+        image = Image.fromarray(((values - black) * (255 / (white - black)) + 0.5).astype(np.uint8))
     elif "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
+
+
+def _black_and_white(values: np.ndarray) -> tuple[float, float]:
+    """Which grey values become 0 and 255: the rule that `from_folder` states."""
+    is_float = values.dtype.kind == "f"
+    known = values[np.abs(values) < 1e30] if is_float else values  # beyond, and NaN: "nothing was measured here"
+    if not known.size:
+        return 0, 1
+    low = float(np.quantile(known, 1e-4, method="higher"))  # at least one pixel at each end does not count
+    high = float(np.quantile(known, 1 - 1e-4, method="lower"))
+    whites = (1, 255, 65535) if is_float else (255, 1023, 4095, 16383, 65535)
+    fitting = [white for white in whites if low >= 0 and high <= white]
+    if fitting and low == high:  # one grey, with no levels to keep: a dark picture stays dark
+        return 0, fitting[0] if is_float else fitting[-1]
+    if fitting and (not is_float or high - low >= fitting[0] / 4):
+        return 0, fitting[0]
+    return (low, high) if high > low else (min(low, 0), max(high, 0))
 
 
 def _orientation(image: Image.Image) -> int:

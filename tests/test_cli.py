@@ -95,6 +95,21 @@ def photos(folder, classes, n=12):
 
 
 @pytest.mark.parametrize("how", [[], ["--stream", "--workers", 1]], ids=["in memory", "streamed"])
+def test_photos_that_cant_be_read_are_listed_beside_the_log(run, tmp_path, how, capsys):
+    photos(tmp_path / "mine", 2)
+    (tmp_path / "mine/class 0/broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "mine/class 1/raw.CR2").write_bytes(b"no picture")
+    options = ["--size", "24", "--batch-size", "5", "--epochs", "1", "--quiet", *map(str, how)]
+    cli.main(["pretrain", "simclr", "--data", "mine", *options])
+    printed = capsys.readouterr()
+    assert "skipped.json (2 photos)" in printed.out
+    assert all(line.startswith("sslbook: ") for line in printed.err.splitlines()), "no line of code below a warning"
+    skipped = json.loads((tmp_path / "runs/simclr-mine-0/skipped.json").read_text())
+    reasons = {os.path.basename(file): reason for file, reason in skipped.items()}
+    assert set(reasons) == {"broken.jpg", "raw.CR2"} and "export it as JPEG" in reasons["raw.CR2"]
+
+
+@pytest.mark.parametrize("how", [[], ["--stream", "--workers", 1]], ids=["in memory", "streamed"])
 def test_a_folder_of_photos(run, tmp_path, how):
     photos(tmp_path / "mine", 2)
     photos(tmp_path / "others", 2, n=4)

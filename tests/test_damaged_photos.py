@@ -90,6 +90,14 @@ def good_pictures():
         "exif.tif": saved(rgb, "TIFF", exif=exif),
         "pages.tif": saved(rgb, "TIFF", **more),
     }
+    for name, form in {
+        "plain.ppm": "PPM",
+        "texture.tga": "TGA",
+        "lossless.jp2": "JPEG2000",
+        "web.jfif": "JPEG",
+    }.items():
+        photos[name] = saved(rgb, form)
+    photos["grey.pgm"] = saved(grey, "PPM")
     for name in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
         photos[f"{name}.tiff"] = saved(rgb, "TIFF", compression=name)
     if features.check("avif"):

@@ -5,9 +5,12 @@ import hashlib
 import io
 import os
 import pickle
+import sys
 import tarfile
+import types
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from torchvision.transforms import v2
 
 from sslbook import download, photos, sets
 from sslbook.images import ImageSet
-from sslbook.photos import from_folder
+from sslbook.photos import PhotoStream, from_folder
 from sslbook.sets import load
 
 
@@ -323,6 +326,11 @@ KINDS = {
     "packed.tif": lambda p: picture().save(p, compression="tiff_lzw"),
     "large.jpg": lambda p: picture(2400, 1600).save(p, quality=95, subsampling=0),  # decoded at a quarter
     "movie.gif": lambda p: picture().save(p, save_all=True, append_images=[Image.new("RGB", (90, 60))]),
+    "renamed.jpe": lambda p: picture().save(p, "JPEG", quality=95, subsampling=0),
+    "from the web.jfif": lambda p: picture().save(p, "JPEG", quality=95, subsampling=0),
+    "plain.ppm": lambda p: picture().save(p),
+    "scan.JP2": lambda p: picture().save(p),
+    "texture.tga": lambda p: picture().save(p),
     "upright.jpg": lambda p: picture().save(p, quality=95, subsampling=0, exif=b"Exif\0\0broken"),
     "upright.png": lambda p: picture().save(p, exif=b"Exif\0\0broken"),
 }
@@ -371,6 +379,56 @@ def test_grey_bilevel_and_deep_pictures_keep_their_brightness(tmp_path):
 def test_a_dark_16_bit_picture_stays_dark(tmp_path):
     Image.fromarray(np.full((8, 8), 200, np.uint16)).save(tmp_path / "night.png")  # 200 of 65535
     assert read(tmp_path, 8).images.max() <= 1
+
+
+def test_fewer_bits_in_a_16_bit_file_keep_their_grey_levels(tmp_path):
+    ramp = np.linspace(0, 1, 64)[None].repeat(64, 0)
+    for bits in (8, 10, 12, 14):
+        Image.fromarray((ramp * (2**bits - 1)).astype(np.uint16)).save(tmp_path / f"{bits:02}.png")
+        Image.fromarray((ramp * (2**bits - 1)).astype(np.uint16)).save(tmp_path / f"{bits:02}.tif")
+    narrow = 1000 + 900 * ramp  # a part of 12 bits, as in an X-ray
+    Image.fromarray(narrow.astype(np.uint16)).save(tmp_path / "narrow.png")
+    *whole, part = read(tmp_path, 64).images[:, 0].int()
+    for image in whole:
+        assert (image - torch.tensor(ramp * 255)).abs().max() <= 1
+    assert len(part.unique()) > 50 and (part - torch.tensor(narrow / 4095 * 255)).abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 0.05), (0, 3000), (2000, 2100), (-1000, 3000), (-0.5, 0.5), (0, 1e-9), (1e20, 2e20)]
+)
+def test_float_pictures_of_any_scale_keep_their_grey_levels(low, high, tmp_path):
+    ramp = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(64, 0)
+    Image.fromarray(low + (np.float32(high) - low) * ramp).save(tmp_path / "a.tif")
+    image = read(tmp_path, 64).images[0, 0].int()
+    assert (image - torch.tensor(ramp * 255)).abs().max() <= 1
+
+
+@pytest.mark.parametrize("wild", [np.inf, -np.inf, np.nan, 1e30, -3.4e38, 1e6])
+@pytest.mark.parametrize("white", [1, 255, 0.01, 2000])
+def test_one_wild_pixel_does_not_change_the_others(white, wild, tmp_path):
+    values = white * np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(64, 0)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    values[20, 20] = wild
+    Image.fromarray(values).save(tmp_path / "b.tif")
+    clean, spoilt = read(tmp_path, 64).images[:, 0].int()
+    assert clean.max() == 255
+    assert (clean - spoilt)[torch.arange(64) != 20].abs().max() <= 1
+
+
+def test_one_hot_pixel_does_not_darken_a_12_bit_picture(tmp_path):
+    values = np.linspace(0, 4095, 64)[None].repeat(64, 0).astype(np.uint16)
+    values[20, 20] = 65535
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert (read(tmp_path, 64).images[0, 0, 0] - torch.linspace(0, 255, 64)).abs().max() <= 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0, -7, 0.5, 3e38])
+def test_a_picture_of_one_float_is_one_grey(value, tmp_path):
+    Image.fromarray(np.full((8, 8), value, np.float32)).save(tmp_path / "a.tif")
+    image = read(tmp_path, 8).images
+    assert len(image.unique()) == 1
+    assert value != 0.5 or image[0, 0, 0, 0] in (127, 128)
 
 
 def test_transparency_lies_on_white(tmp_path):
@@ -449,6 +507,30 @@ def test_photos_without_folders_are_one_class(tmp_path):
     assert photos.classes == ["unlabelled"] and photos.labels.tolist() == [0]
 
 
+@pytest.mark.parametrize(
+    "folder",
+    ["@eaDir", "$RECYCLE.BIN", "$Recycle.Bin", "lost+found", ".Trash-1000", ".Trashes", "__MACOSX", "#recycle"],
+)
+def test_folders_of_the_system_are_passed_over(folder, tmp_path):
+    for name in ("cat", f"cat/{folder}", folder):
+        (tmp_path / name).mkdir()
+        picture().save(tmp_path / name / "a.png")
+    for found in (read(tmp_path), PhotoStream(tmp_path)):
+        assert len(found) == 1 and found.classes == ["cat"] and not found.skipped
+    assert len(read(tmp_path / folder)) == 1  # unless it is the one that was named
+
+
+def test_names_that_differ_only_in_their_unicode_form_are_one_class(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for name in ("bar", composed, decomposed):
+        (tmp_path / name).mkdir(exist_ok=True)
+        picture().save(tmp_path / name / f"{len(name)}.png")
+    photos, stream = read(tmp_path), PhotoStream(tmp_path)
+    assert photos.classes == stream.classes == ["bar", composed]
+    assert photos.labels.tolist() == stream.labels.tolist() == [0, 1, 1]
+    assert all((tmp_path / file).is_file() for file in photos.files)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
 def test_links_are_followed_but_not_in_circles(tmp_path):
     (tmp_path / "photos" / "cat").mkdir(parents=True)
@@ -522,6 +604,68 @@ def test_a_decompression_bomb_is_skipped(tmp_path, monkeypatch):
         photos = from_folder(tmp_path, 8, show_progress=False)
     assert len(caught) == 1 and len(photos) == 1
     assert photos.skipped == [(str(tmp_path / "bomb.png"), "too large: it may be a decompression bomb")]
+
+
+def test_pictures_that_are_not_read_are_listed_and_not_passed_over(tmp_path):
+    endings = [".CR2", ".nef", ".dng", ".svg", ".psd", ".xcf", ".jxl", ".dcm"]
+    for ending in endings:
+        (tmp_path / f"a{ending}").write_bytes(b"a picture")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "film.mp4").write_text("no picture")
+    with pytest.raises(ValueError, match=r"none of the 8 pictures in .* can be read"):
+        from_folder(tmp_path, show_progress=False)
+    with pytest.raises(ValueError, match=r"no pictures in .* that can be read .*export"):
+        PhotoStream(tmp_path)
+    picture().save(tmp_path / "b.png")
+    with pytest.warns(UserWarning, match="8 of 9 pictures"):
+        photos = from_folder(tmp_path, show_progress=False)
+    with pytest.warns(UserWarning, match="8 files or folders"):
+        stream = PhotoStream(tmp_path)
+    assert len(photos) == len(stream) == 1
+    assert photos.skipped == stream.skipped
+    reasons = {Path(file).suffix: reason for file, reason in photos.skipped}
+    assert set(reasons) == set(endings)
+    assert "raw file" in reasons[".CR2"] and "drawing" in reasons[".svg"] and "editor" in reasons[".psd"]
+
+
+HEIC = b"\0\0\0\x18ftypheic" + bytes(40)
+
+
+@pytest.mark.parametrize("name", ["IMG_1.HEIC", "IMG_2.heif", "IMG_3.jpg"])
+def test_heic_is_read_by_its_plugin_or_the_message_names_it(name, tmp_path, monkeypatch):
+    (tmp_path / name).write_bytes(HEIC)
+    registered = []
+    monkeypatch.setattr(photos, "_has_heic_plugin", photos._has_heic_plugin.__wrapped__)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    with pytest.raises(ValueError, match="HEIC photo: it is read after `pip install pillow-heif`"):
+        from_folder(tmp_path, show_progress=False)
+    plugin = types.SimpleNamespace(register_heif_opener=lambda: registered.append(1))
+    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
+    monkeypatch.setattr(photos.Image, "open", lambda file, wraps=Image.open: picture() if registered else wraps(file))
+    assert close(corners(read(tmp_path).images[0]), [RED, GREEN, BLUE, BLUE], 3)
+
+
+def test_a_bomb_below_pillows_limit_is_refused_and_large_pictures_come_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "MOST_PIXELS", 50_000)
+    monkeypatch.setattr(photos, "LARGE", 20_000)
+    Image.new("RGBA", (300, 200)).save(tmp_path / "bomb.png")
+    Image.new("RGB", (300, 200)).save(tmp_path / "bomb.jpg", progressive=True)  # takes its memory at any scale
+    Image.new("RGB", (300, 200)).save(tmp_path / "good.jpg")  # is decoded at a part of its size
+    for i in range(4):
+        Image.new("RGB", (200, 150)).save(tmp_path / f"large {i}.png")
+    at_once = []
+
+    def square(image, size, whole=photos._square):
+        large = image.size == (200, 150)
+        assert photos._one_large.locked() or not large
+        at_once.append(large)
+        return whole(image, size)
+
+    monkeypatch.setattr(photos, "_square", square)
+    with pytest.warns(UserWarning, match="2 of 7"):
+        images = from_folder(tmp_path, 16, show_progress=False)
+    assert [Path(file).name for file, _ in images.skipped] == ["bomb.jpg", "bomb.png"] and sum(at_once) == 4
+    assert all(reason.startswith("too large") for _, reason in images.skipped)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes there")
