@@ -1,11 +1,17 @@
 """Every notebook of the book in its stored form: `make format` mends most of what fails here."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from sslbook.methods import METHODS
 from tools import new_chapter, notebooks
+from tools.notebooks import ROOT
 
 CHAPTERS = {entry.method.__module__.rpartition(".")[2]: entry for entry in METHODS.values()}  # by the file's name
 
@@ -118,12 +124,70 @@ def test_text_alone_needs_no_new_run():
     assert first != notebooks.key(notebook("a", "1"), b"the package changed")
 
 
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """What git has of the package and its logs, in a folder of its own."""
+    tracked = subprocess.run(["git", "ls-files", "-z", "sslbook", "results"], cwd=ROOT, capture_output=True, text=True)
+    for name in [*tracked.stdout.strip("\0").split("\0"), "pyproject.toml", "requirements.txt"]:
+        if (ROOT / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    return tmp_path
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_key_digests_what_git_has_of_the_package(clone):
+    digested = {path.relative_to(clone).as_posix() for path in notebooks.package_files()}
+    others = files(clone) - digested - {"pyproject.toml", "requirements.txt"}
+    assert others == {"sslbook/methods/ruff.toml", "results/bench-2-cores.txt"}
+
+
+def test_linting_testing_running_and_editing_leave_every_notebook_fresh(clone):
+    """`make test` lints before it looks for notebooks to execute: else it would execute the whole book once more."""
+    before, there = notebooks.shared_inputs(), files(clone)
+    (clone / "test_it.py").write_text("from sslbook import vit\n\n\ndef test():\n    assert vit\n")
+    environment = os.environ | {"PYTHONPATH": str(clone)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    for command in ("ruff check sslbook", "ruff format --check sslbook", "pytest test_it.py", "compileall -q sslbook"):
+        subprocess.run(
+            [sys.executable, "-m", *command.split()], cwd=clone, env=environment, capture_output=True, check=True
+        )
+    leftovers = [".vit.py.swp", ".#vit.py", "#vit.py#", "vit.py~", "vit.py.orig", "vit.py.rej", "4913", ".DS_Store"]
+    leftovers += [".ipynb_checkpoints/vit.py", "Thumbs.db", "vit.py.part", ".mypy_cache/vit.json"]
+    for name in leftovers:
+        for folder in ("sslbook", "sslbook/methods", "sslbook/widgets", "sslbook/weights", "results/cpu"):
+            (clone / folder / name).parent.mkdir(exist_ok=True)
+            (clone / folder / name).write_text("left behind")
+    made = {part for name in files(clone) - there for part in Path(name).parts}
+    assert {"__pycache__", ".ruff_cache", ".pytest_cache"} <= made
+    assert notebooks.shared_inputs() == before
+
+
+CHANGES = ["sslbook/vit.py", "sslbook/methods/mae.py", "sslbook/widgets/page.js", "sslbook/widgets/choosing.json"]
+CHANGES += ["sslbook/ideas/mae.svg", "sslbook/weights/mae-shapes.safetensors", "results/cpu/mae-0.json"]
+CHANGES += ["requirements.txt", "sslbook/new.py", "results/studies/new.json"]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_of_the_package_or_its_logs_makes_notebooks_stale(name, clone):
+    before = notebooks.shared_inputs()
+    with open(clone / name, "ab") as file:
+        file.write(b"\n")
+    assert notebooks.shared_inputs() != before
+
+
 def test_a_run_names_what_failed_and_keeps_what_went_well(tmp_path, monkeypatch, capsys):
     for name, folder in {"ROOT": "", "EXECUTED": ".executed"}.items():
         monkeypatch.setattr(notebooks, name, tmp_path / folder)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     (tmp_path / "book").mkdir()
     (tmp_path / "_toc.yml").write_text("root: book/good\n")
+    for name in ("pyproject.toml", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
     codes = {"good": "import os\nassert os.environ['OMP_NUM_THREADS'] == '1'", "bad": "1 / 0"}
     for name, code in codes.items():
         cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": code, "execution_count": None, "outputs": []}

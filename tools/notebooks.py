@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -157,14 +158,22 @@ def cleaned(notebook: dict, path: Path) -> dict:
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
+def package_files() -> set[Path]:
+    """What the package is installed with: no cache of a linter, no bytecode, no backup of an editor."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = set()
+    for package in settings["packages"]:
+        folder = ROOT / settings["package-dir"].get(package, package.replace(".", "/"))
+        for pattern in ("*.py", *settings["package-data"].get(package, ())):
+            paths = (path for path in folder.glob(pattern) if path.is_file())
+            found.update(p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    return found
+
+
 def shared_inputs() -> bytes:
     """A digest of what any notebook's outputs may depend on besides its own code."""
     digest = hashlib.sha256(f"{sys.version} {os.environ.get('SSLBOOK_BUDGET', '')}".encode())
-    files = [*ROOT.glob("sslbook/**/*"), *ROOT.glob("results/**/*.json"), ROOT / "requirements.txt"]
-    for path in sorted(p for p in files if p.is_file()):
-        parts = path.relative_to(ROOT).parts
-        if "__pycache__" in parts or any(part.startswith(".") for part in parts):  # caches of Python and ruff
-            continue
+    for path in sorted(package_files() | {ROOT / "requirements.txt"}):
         digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.digest()
 
