@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sslbook.devices import send
+
 CROP_TRIES = 10  # as torchvision's RandomResizedCrop: draw a box up to ten times until one fits
 DRAWS = 2 * CROP_TRIES + 16
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601, as torchvision and PIL
@@ -40,7 +42,7 @@ class ViewParameters:
         return ViewParameters(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     def to(self, device: torch.device | str) -> ViewParameters:
-        return ViewParameters(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+        return ViewParameters(*(send(getattr(self, f.name), device) for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Augmentation:
         if self.jitter:
             x = color_jitter(x, parameters.factors, parameters.order)
         if self.grey:
-            rows = parameters.grey.nonzero()[:, 0].to(x.device)
+            rows = send(parameters.grey.nonzero()[:, 0], x.device)
             x[rows] = grey(x[rows])
         if self.blur:
             x = gaussian_blur(x, p.sigma, blur_kernel_size(self.size))
@@ -207,14 +209,14 @@ def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     to_mean = torch.where(which == CONTRAST, 1 - f, 0.0)
     to_grey = torch.where(which == SATURATION, 1 - f, 0.0)
     mix = torch.stack([f, to_mean, to_grey])[..., None, None, None]  # (3, n, 3, 1, 1, 1)
-    mix, turns = mix.to(images), on_cpu[rows, HUE].to(images)
-    x = images.index_select(0, rows.to(images.device))
+    mix, turns = (send(numbers.to(images.dtype), images.device) for numbers in (mix, on_cpu[rows, HUE]))
+    x = images.index_select(0, send(rows, images.device))
     for i in range(3):
         _blend_(x[until[i] : until[3]], *mix[:, until[i] : until[3], i])
     _turn_hue_(x[: until[3]], turns[: until[3]])
     for i in range(3):
         _blend_(x[: until[i]], *mix[:, : until[i], i])
-    return x.index_select(0, rows.argsort().to(images.device))
+    return x.index_select(0, send(rows.argsort(), images.device))
 
 
 def plain_color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:

@@ -26,18 +26,25 @@ each_half = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], id
 
 
 class PretendedGPU(FakeTensorMode):
-    """A context in which device "cuda" is there. A product of two types is an error, as on a real one."""
+    """A context in which device "cuda" is there. A product of two types is an error, as on a real one.
+
+    Once `in_step` is set, a copy to it that the CPU would wait for is an error too.
+    """
 
     PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm")
 
     def __init__(self, lengths_may_depend_on_values=False):
         env = ShapeEnv(allow_scalar_outputs=True, allow_dynamic_output_shape_ops=True)
         super().__init__(shape_env=env if lengths_may_depend_on_values else None)
+        self.in_step = False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         factors = {x.dtype for x in args if isinstance(x, torch.Tensor)}
         if func._schema.name in self.PRODUCTS and len(factors) > 1:
             raise RuntimeError(f"{func} wants tensors of the same dtype, got {factors}")
+        if self.in_step and func._schema.name == "aten::_to_copy" and args[0].device.type == "cpu":
+            if torch.device(kwargs.get("device") or "cpu").type == "cuda" and not kwargs.get("non_blocking"):
+                raise RuntimeError("the CPU waits for the GPU until this copy is made: use devices.send")
         return super().__torch_dispatch__(func, types, args, kwargs)
 
 
@@ -101,6 +108,7 @@ def pretend(monkeypatch):
     monkeypatch.setattr(nn.Module, "_apply", apply)
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda x: x)
 
 
 class Given(views.Views):
@@ -119,6 +127,7 @@ def train(method, monkeypatch, dtype, made, optimizer="adamw", **how):
         method.to("cuda")
         run = pretrain.Run(method, IMAGES, made, pretrain.Settings(**settings))
         run.loss_of = pretrain._loss_module(method, compile=False)
+        mode.in_step = True
         for _ in range(2):  # the second meets what the first has left behind
             run.train_step(torch.zeros(N, 3, SIZE, SIZE, dtype=torch.uint8), torch.arange(N))
     return run
@@ -139,8 +148,9 @@ def test_a_method_trains_on_a_gpu_and_does_not_wait_for_it(name, dtype, monkeypa
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 def test_each_family_of_views(family):
     """How many images change their colours decides how long some slices are: lengths may depend on values here."""
-    with PretendedGPU(lengths_may_depend_on_values=True):
+    with PretendedGPU(lengths_may_depend_on_values=True) as mode:
         images = torch.zeros(N, 3, 48, 40, dtype=torch.uint8, device="cuda")
+        mode.in_step = True
         made = family(SIZE).render(images, torch.Generator().manual_seed(0))
         assert len(made) == len(family(SIZE))
         for augmentation, view in zip(family(SIZE), made):
@@ -193,6 +203,12 @@ class Waits(SimCLR):
         return loss if loss.item() > 1 else 2 * loss
 
 
+class WaitsForACopy(SimCLR):
+    def loss(self, views):
+        order = torch.randperm(len(views[0])).to(views[0].device)
+        return super().loss([view[order] for view in views])
+
+
 class MixesTypes(SimCLR):
     def loss(self, views):
         h = self.encoder(views[0])  # half
@@ -206,6 +222,7 @@ class MixesTypes(SimCLR):
         (OnTheCPU, "two devices, cpu and cuda"),
         (NoBuffer, "convert all Tensors to FakeTensors"),
         (Waits, "aten._local_scalar_dense"),
+        (WaitsForACopy, "devices.send"),
         (MixesTypes, "same dtype"),
     ],
 )

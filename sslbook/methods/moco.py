@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sslbook.devices import send
 from sslbook.distributed import all_gather, shard
 from sslbook.ema import ema_copy, update_ema
 from sslbook.encoders import features_dim
@@ -89,7 +90,7 @@ class MoCo(Method):
             return F.normalize(self.f_k(images), dim=1)
         images = all_gather(images)  # the shuffle crosses GPUs
         order = torch.randperm(len(images))  # on the CPU, whose generator a checkpoint keeps
-        order = order.to(images.device)
+        order = send(order, images.device)
         k = all_gather(F.normalize(self.f_k(images[shard(order)]), dim=1))
         return shard(torch.empty_like(k).index_copy_(0, order, k))
 

@@ -1,0 +1,375 @@
+"""What only a GPU can prove, one part a call: `bash tools/gpu.sh FOLDER` runs them all in a lease of minutes.
+
+    python experiments/gpu.py device results/gpu       # does everything run, and agree with the CPU?
+    python experiments/gpu.py throughput results/gpu   # a SimCLR step of a ResNet-18, against the usual ways to feed it
+
+writes <folder>/<part>.json after every row, so that a part that is cut off keeps what it has. `--small` shows on a CPU
+that a part runs.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from sslbook import pretrain as training
+from sslbook import results, views
+from sslbook.budget import BUDGETS
+from sslbook.callbacks import AfterEpoch, Callback, Checkpoints
+from sslbook.encoders import ConvNet, resnet18
+from sslbook.methods import METHODS, SimCLR
+from sslbook.pretrain import Run, Settings, pretrain
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def pictures(n: int, size: int = 32) -> torch.Tensor:
+    """(n, 3, size, size) uint8 on the device: smooth random blotches."""
+    x = torch.rand(n, 3, 5, 5, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    return torch.cat([(255 * F.interpolate(part, size, mode="bicubic").clamp(0, 1)).byte() for part in x.split(5000)])
+
+
+class Log:
+    """Rows of a part, written after each."""
+
+    def __init__(self, folder: str, part: str, **about):
+        self.path, self.rows, self.about, self.start = Path(folder) / f"{part}.json", [], about, time.perf_counter()
+
+    def add(self, **row) -> None:
+        self.rows.append(row)
+        print({k: v for k, v in row.items() if k not in ("kernels", "curve")}, flush=True)
+        minutes = (time.perf_counter() - self.start) / 60
+        results.write(self.path, rows=self.rows, minutes=minutes, **self.about)
+
+
+@contextmanager
+def attempt(log: Log, **about):
+    """One row that fails must not take the others with it: the log says how it failed."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        log.add(**about, error=f"{type(error).__name__}: {error}"[:1000])
+
+
+# -- device
+
+
+def device(folder: str, small: bool) -> None:
+    log = Log(folder, "device")
+    for name, family in vars(views).items():
+        if name.endswith("_views"):
+            with attempt(log, what=f"views: {name}"):
+                log.add(what=f"views: {name}", difference=difference_of_views(family(32)))
+    for name in METHODS:
+        with attempt(log, what=f"loss and gradient: {name}"):
+            log.add(what=f"loss and gradient: {name}", **difference_of_method(name))
+    for dtype in (torch.bfloat16, torch.float16):
+        for name in METHODS:
+            with attempt(log, what=f"{dtype}: {name}"):
+                log.add(what=f"{dtype}: {name}", **some_steps(name, dtype, small))
+    for first, then in ((torch.bfloat16, torch.float16), (torch.float16, torch.bfloat16)):
+        with attempt(log, what=f"resume: {first} to {then}"):
+            with tempfile.TemporaryDirectory() as checkpoints:
+                log.add(what=f"resume: {first} to {then}", steps=resumed(first, then, checkpoints))
+
+
+def difference_of_views(family: views.Views) -> float:
+    """The largest difference of a pixel between the device and the CPU, from the same draws."""
+    images = pictures(512)
+    draws = family.draw(len(images), torch.Generator().manual_seed(0))
+    here, there = family.render(images, draws), family.render(images.cpu(), draws)
+    return max((a.cpu() - b).abs().max().item() for a, b in zip(here, there))
+
+
+def difference_of_method(name: str) -> dict[str, float]:
+    """Loss and gradient of one step in float32, relative to the CPU's."""
+    answers = []
+    for place in ("cpu", DEVICE):
+        method = METHODS[name].make_tiny().to(place).train()
+        family = method.views(32)
+        draws = family.draw(64, torch.Generator().manual_seed(0))
+        torch.manual_seed(0)  # for what a method draws itself
+        made = [view.to(place) for view in family.render(pictures(64).cpu(), draws)]
+        loss = method.loss(made)
+        loss = loss["loss"] if isinstance(loss, dict) else loss
+        loss.backward()
+        gradient = [p.grad.flatten().cpu() for p in method.parameters() if p.grad is not None]
+        answers.append((loss.item(), torch.cat(gradient).double()))
+    (loss, gradient), (loss_there, gradient_there) = answers
+    off = (gradient - gradient_there).norm() / gradient.norm()
+    return dict(loss=abs(loss - loss_there) / abs(loss), gradient=off.item())
+
+
+def some_steps(name: str, dtype: torch.dtype, small: bool) -> dict:
+    """Two epochs of eight steps with the gpu budget's recipe. In the second nothing may wait for the device."""
+    plan = (
+        replace(BUDGETS["gpu"], device=DEVICE, encoders={"convnet": "convnet", "vit": "vit_micro"}) if small else None
+    )
+    plan = plan or replace(BUDGETS["gpu"], device=DEVICE)
+    recipe = plan.recipe(name)
+    images = pictures(256 if small else 4096)
+    options = recipe.train | dict(epochs=2, batch_size=64 if small else 512)
+    waits: Counter[str] = Counter()
+    with half(dtype):
+        method = plan.make(name, seed=0)
+        watched = dict(callbacks=[AfterEpoch(lambda epoch, method: watch_waits(epoch == 1))], show_progress=False)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            history = pretrain(method, images, **options, **watched)
+    watch_waits(False)
+    for warning in caught:
+        if "synchroniz" in str(warning.message):
+            waits[f"{Path(warning.filename).name}:{warning.lineno}"] += 1
+    return dict(losses=history.losses, seconds=history.epochs[1]["seconds"], memory_mib=memory(), waits=dict(waits))
+
+
+def watch_waits(on: bool) -> None:
+    if DEVICE == "cuda":
+        torch.cuda.set_sync_debug_mode("warn" if on else "default")
+
+
+@contextmanager
+def half(dtype: torch.dtype):
+    """The loop as on a GPU whose half precision is `dtype`."""
+    before = training._amp_dtype
+    training._amp_dtype = lambda device: dtype if DEVICE == "cuda" else None
+    try:
+        yield
+    finally:
+        training._amp_dtype = before
+
+
+def resumed(first: torch.dtype, then: torch.dtype, folder: str) -> int:
+    """Steps that were done in all: a training that stops after an epoch in one type goes on in the other."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(epoch, method):
+        raise Stop
+
+    images, options = pictures(256), dict(epochs=2, batch_size=64, show_progress=False)
+    with half(first):
+        try:
+            method = SimCLR(ConvNet()).to(DEVICE)
+            pretrain(method, images, callbacks=[Checkpoints(folder), AfterEpoch(stop)], **options)
+        except Stop:
+            pass
+    with half(then):
+        history = pretrain(SimCLR(ConvNet()).to(DEVICE), images, callbacks=[Checkpoints(folder)], **options)
+    return len(history.losses)
+
+
+def memory() -> int:
+    """The most memory held since the last call, in MiB."""
+    if DEVICE == "cpu":
+        return 0
+    peak = torch.cuda.max_memory_allocated() >> 20
+    torch.cuda.reset_peak_memory_stats()
+    return peak
+
+
+# -- throughput
+
+
+def throughput(folder: str, small: bool) -> None:
+    batch, n = (32, 128) if small else (512, 16384)
+    log = Log(folder, "throughput", batch=batch, images=n)
+    contenders: dict[str, Callable[[], Callable[[], None]]] = {
+        "views only": lambda: only_views(n, batch),
+        "step only": lambda: loop(batch, ready(batch), n),
+        "whole step": lambda: loop(batch, ours(n, batch), n),
+        "whole step, 24 px": lambda: loop(batch, ours(n, batch, 24), n),
+        "whole step fed by kornia on the device": lambda: loop(batch, kornia(n, batch), n),
+        "whole step fed by torchvision, a worker a core": lambda: loop(batch, torchvision(n // 4, batch), n // 4),
+        "step only, compiled": lambda: loop(batch, ready(batch), n, compile=True),
+        "whole step, compiled": lambda: loop(batch, ours(n, batch), n, compile=True),
+        "whole step, 24 px, compiled": lambda: loop(batch, ours(n, batch, 24), n, compile=True),
+    }
+    for name, make in contenders.items():
+        with attempt(log, what=name):
+            start = time.perf_counter()
+            run = make()
+            count = run()  # fills caches, starts workers, compiles
+            first = time.perf_counter() - start
+            rates = [timed(run) for _ in range(1 if "torchvision" in name else 3)]
+            row = dict(views_per_second=2 * statistics.median(rates), first_seconds=first, memory_mib=memory())
+            if name in ("step only", "views only", "whole step, compiled"):
+                row["kernels"] = profile(run)
+            log.add(what=name, pictures=count, **row)
+
+
+def timed(run: Callable[[], int]) -> float:
+    """Pictures a second."""
+    synchronize()
+    start = time.perf_counter()
+    count = run()
+    synchronize()
+    return count / (time.perf_counter() - start)
+
+
+def synchronize() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def loop(batch: int, batches, n: int, compile: bool = False):
+    """The book's own training step, on batches of two views however they are made."""
+    plan = replace(BUDGETS["gpu"], device=DEVICE)
+    method = plan.make("SimCLR")
+    options = plan.recipe("SimCLR").train
+    settings = Settings(
+        epochs=10**6, batch_size=batch, optimizer="sgd", lr=options["lr"], weight_decay=5e-4, warmup_epochs=0, seed=0
+    )
+
+    class Given(views.Views):
+        """Views that are made already."""
+
+        def render(self, images, draws=None):
+            return images
+
+    class Loader:
+        """What `Run` wants of images."""
+
+        size = (32, 32)
+
+        def __len__(self):
+            return n
+
+        def batches(self, shards):
+            for made, _ in zip(batches(), shards):
+                yield Pair(made)
+
+    run = Run(method, Loader(), Given(views.cifar_views()), settings, callbacks=[Callback()], compile=compile)
+    run.loss_of = training._loss_module(method, compile)
+
+    def epoch() -> int:
+        run.train_epoch()
+        return n // batch * batch
+
+    return epoch
+
+
+class Pair(list):
+    """Two views that go to a device together, as a batch does."""
+
+    def to(self, device, non_blocking=False):
+        return [view.to(device, non_blocking=non_blocking) for view in self]
+
+
+def ready(batch: int):
+    made = list(pictures(2 * batch).div(255).chunk(2))
+
+    def batches():
+        while True:
+            yield made
+
+    return batches
+
+
+def ours(n: int, batch: int, size: int = 32):
+    images, family, generator = pictures(n), views.cifar_views(size), torch.Generator().manual_seed(0)
+
+    def batches():
+        for rows in torch.randperm(n, generator=generator).to(DEVICE).split(batch):
+            draws = family.draw(len(rows), generator)
+            yield family.render(images.index_select(0, rows), draws)
+
+    return batches
+
+
+def only_views(n: int, batch: int):
+    batches = ours(n, batch)
+
+    def run() -> int:
+        for made in batches():
+            pass
+        return n
+
+    return run
+
+
+def kornia(n: int, batch: int):
+    """kornia's batched augmentations, each image with its own draw, on the device."""
+    import kornia.augmentation as K
+
+    images, generator = pictures(n), torch.Generator().manual_seed(0)
+    view = K.AugmentationSequential(
+        K.RandomResizedCrop((32, 32), scale=(0.08, 1)),
+        K.RandomHorizontalFlip(),
+        K.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+        K.RandomGrayscale(p=0.2),
+        data_keys=["input"],
+    )
+
+    def batches():
+        for rows in torch.randperm(n, generator=generator).to(DEVICE).split(batch):
+            x = images.index_select(0, rows) / 255
+            yield [view(x), view(x)]
+
+    return batches
+
+
+def torchvision(n: int, batch: int):
+    """torchvision's transforms on PIL images, in a DataLoader with as many workers as cores."""
+    from PIL import Image
+    from torchvision import transforms as T
+
+    jitter = T.RandomApply([T.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8)
+    changes = [T.RandomResizedCrop(32, scale=(0.08, 1)), T.RandomHorizontalFlip(), jitter, T.RandomGrayscale(0.2)]
+    view, array = T.Compose([*changes, T.ToTensor()]), pictures(n).permute(0, 2, 3, 1).cpu().numpy()
+
+    class Dataset(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(array)
+
+        def __getitem__(self, i):
+            image = Image.fromarray(array[i])
+            return view(image), view(image)
+
+    options = dict(num_workers=os.cpu_count(), persistent_workers=True, pin_memory=DEVICE == "cuda")
+    loader = torch.utils.data.DataLoader(Dataset(), batch, shuffle=True, drop_last=True, **options)
+    return lambda: iter(loader)
+
+
+def profile(run: Callable[[], int]) -> list[dict]:
+    """The kernels that take the most of the device's time, and the CPU's own time beside them."""
+    if DEVICE == "cpu":
+        return []
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiler:
+        run()
+        synchronize()
+    events = sorted(profiler.key_averages(), key=lambda e: -e.self_device_time_total)[:25]
+    return [
+        dict(
+            name=e.key[:80], calls=e.count, device_ms=e.self_device_time_total / 1e3, cpu_ms=e.self_cpu_time_total / 1e3
+        )
+        for e in events
+    ]
+
+
+PARTS = {"device": device, "throughput": throughput}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("folder")
+    parser.add_argument("--small", action="store_true", help="does it run at all? Small and short")
+    options = parser.parse_args()
+    PARTS[options.part](options.folder, options.small)
+
+
+if __name__ == "__main__":
+    main()
