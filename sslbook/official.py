@@ -333,6 +333,9 @@ def _fill(network: nn.Module, weights: dict[str, Tensor], path: Path, kind: str)
     if any(wrong.values()):
         counts = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in wrong.items() if names)
         raise CheckpointError(f"{path} does not fit a {kind}: {counts}. {ADVICE}")
+    odd = [name for name, x in weights.items() if not x.isfinite().all()]
+    if odd:
+        raise CheckpointError(f"{path} holds NaN or infinite weights: {_some(odd)}. {ADVICE}")
     network.load_state_dict({name: x.to(own[name].dtype).contiguous() for name, x in weights.items()}, assign=True)
 
 

@@ -356,6 +356,7 @@ WRONG = {
         "missing: norm.*unknown: fc_norm",
     ),
     "block": (without(VIT, "blocks.1.mlp.fc2"), r"2 missing: blocks\.1\.mlp\.fc2\.weight, blocks\.1\.mlp\.fc2\.bias"),
+    "nan": (VIT | {"norm.bias": torch.full((48,), torch.nan)}, r"holds NaN or infinite weights: norm\.bias\."),
     "no-pos": (without(VIT, "pos_embed"), "without pos_embed"),
     "flat-pos": (VIT | {"pos_embed": torch.zeros(65, 48)}, "without pos_embed"),
     "odd-pos": (VIT | {"pos_embed": VIT["pos_embed"][:, 1:]}, r"pos_embed \(1, 64, 48\), expected \(1, 50, 48\)"),
