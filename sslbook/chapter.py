@@ -92,8 +92,7 @@ class Lab:
     def pairs(self) -> list[Tensor]:
         """Two views of the watched images, each (32, 3, size, size), the same at every call."""
         generator = torch.Generator().manual_seed(9)
-        views = [view(self.watched.images, generator) for view in self.plan.views]
-        return [view.clamp(0, 1) for view in views]  # rounding may leave a pixel at 1.0000001
+        return [view(self.watched.images, generator) for view in self.plan.views]
 
     def snapshots(self, look: Callable[[Method], Any]) -> Snapshots:
         """A callback that keeps what `look(method)` says before, early in, in the middle and at the end."""

@@ -77,7 +77,7 @@ def crops(image: Tensor, parameters: ViewParameters, views: Tensor) -> Picture:
             axes[0].add_patch(
                 plt.Rectangle((left - 0.5, top - 0.5), width, height, fill=False, color=color, linewidth=1.8)
             )
-            ax.imshow(view.permute(1, 2, 0).numpy().clip(0, 1))
+            ax.imshow(view.permute(1, 2, 0).numpy())
             ax.set_title(f"view {i + 1}", color=color)
         for ax in axes:
             ax.set_xticks([])

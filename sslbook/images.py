@@ -84,6 +84,23 @@ class ImageSet:
         return f"<ImageSet {self.name!r}: {'; '.join(parts)}>"
 
 
+def as_floats(images: Tensor) -> Tensor:
+    """Pixels as views and encoders take them, floats in [0, 1]: from uint8, or from floats that are so already.
+
+    Half precision becomes float32. Raises ValueError for floats far outside, as those of 0 to 255: what an
+    interpolation overshoots may pass.
+    """
+    if images.dtype == torch.uint8:
+        return images / 255
+    if not images.is_floating_point():
+        raise ValueError(f"images are uint8, or floats in [0, 1]; got {images.dtype}")
+    if images.numel():
+        low, high = (x.item() for x in images.aminmax())
+        if not (low >= -0.5 and high <= 1.5):
+            raise ValueError(f"images that are floats must lie in [0, 1], got {low:g} to {high:g}")
+    return images if images.dtype == torch.float64 else images.float()
+
+
 def as_rows(rows: slice | Tensor | Sequence, device: torch.device | str, one: str) -> slice | Tensor:
     """What a set of images can be indexed with; `one` says how to get a single image."""
     if isinstance(rows, slice):

@@ -19,13 +19,19 @@ def full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @functools.wraps(loss)
     def computed(*args, **options) -> Tensor:
-        half = (torch.float16, torch.bfloat16)
-        args = [x.float() if isinstance(x, Tensor) and x.dtype in half else x for x in args]
-        device = next((x.device.type for x in args if isinstance(x, Tensor)), "cpu")
+        args = [_whole(x) for x in args]
+        options = {name: _whole(x) for name, x in options.items()}
+        tensors = [x for x in (*args, *options.values()) if isinstance(x, Tensor)]
+        device = tensors[0].device.type if tensors else "cpu"
         with torch.autocast(device, enabled=False):
             return loss(*args, **options)
 
     return computed
+
+
+def _whole(x: object) -> object:
+    half = isinstance(x, Tensor) and x.dtype in (torch.float16, torch.bfloat16)
+    return x.float() if half else x
 
 
 @full_precision

@@ -100,6 +100,7 @@ def pretrain(
         views = method.views(min(images.size))
     elif not hasattr(views, "render"):
         views = Views(views)
+    method.take(views)
     if device is not None:
         method.to(device)
     if show_progress:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sslbook.devices import send
+from sslbook.images import as_floats
 
 CROP_TRIES = 10  # as torchvision's RandomResizedCrop: draw a box up to ten times until one fits
 DRAWS = 2 * CROP_TRIES + 16
@@ -74,12 +75,16 @@ class Augmentation:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability in [0, 1], got {getattr(self, name)}")
         for name in ("brightness", "contrast", "saturation"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number that is not negative, got {getattr(self, name)}")
         if not 0 <= self.hue <= 0.5:
             raise ValueError(f"hue is a shift of at most half a turn, in [0, 0.5], got {self.hue}")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale is two shares of the area, 0 < low <= high <= 1, got {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
+            raise ValueError(f"ratio is two numbers, width / height, 0 < low <= high, got {self.ratio}")
+        if not 0 <= self.sigma[0] <= self.sigma[1] < math.inf:
+            raise ValueError(f"sigma is two blurs in pixels, 0 <= low <= high, got {self.sigma}")
         if self.size < 1:
             raise ValueError(f"size is the side of a view in pixels, at least 1, got {self.size}")
 
@@ -134,13 +139,16 @@ class Augmentation:
         return torch.stack([top, left, h, w], dim=1)
 
     def apply(self, images: Tensor, parameters: ViewParameters) -> Tensor:
-        """Render the views: images (n, 3, H, W), uint8 or float in [0, 1], to (n, 3, size, size) floats in [0, 1]."""
+        """Render the views: images (n, 3, H, W), uint8 or float in [0, 1], to (n, 3, size, size) floats in [0, 1].
+
+        Half precision becomes float32: its smallest number is too large for the hue of a grey pixel.
+        """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be (n, 3, height, width), got {tuple(images.shape)}")
         if len(images) != len(parameters.flip):
             raise ValueError(f"{len(images)} images but parameters of {len(parameters.flip)} views")
         p = parameters.to(images.device)
-        x = images / 255 if images.dtype == torch.uint8 else images
+        x = as_floats(images)
         x = resized_crop(x, p.box, p.flip, self.size)
         if self.jitter:
             x = color_jitter(x, parameters.factors, parameters.order)
@@ -151,7 +159,7 @@ class Augmentation:
             x = gaussian_blur(x, p.sigma, blur_kernel_size(self.size))
         if self.solarize:
             x = torch.where(_rows(p.solarize) & (x >= 0.5), 1 - x, x)
-        return x
+        return x.clamp_(0, 1)  # rounding may leave a pixel at 1.0000001
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """One random view of every image."""

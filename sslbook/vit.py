@@ -81,6 +81,8 @@ class ViT(nn.Module):
 
     def tokens(self, images: Tensor) -> Tensor:
         """Patches with their positions, row by row: (n, 3, size, size) to (n, L, dim)."""
+        if not images.is_floating_point():
+            raise ValueError(f"images are floats in [0, 1], got {images.dtype}: divide by 255")
         if images.shape[1:] != (3, self.size, self.size):
             raise ValueError(
                 f"images must be (n, 3, {self.size}, {self.size}), got {tuple(images.shape)}: "

@@ -187,8 +187,8 @@ MISTAKES = {
     },
     ("methods/simclr.py", "test_simclr.py"): {
         "each view has batch norm of its own": (
-            "self.project(torch.cat(self.take(2, views)))",
-            "torch.cat([self.project(view) for view in self.take(2, views)])",
+            "self.project(torch.cat(self.take(views)))",
+            "torch.cat([self.project(view) for view in self.take(views)])",
         ),
         "a projector without its last norm": ("norm_output=True", "norm_output=False"),
     },

@@ -78,8 +78,26 @@ def test_another_number_of_views_is_refused(name):
     views = some_views(method)
     number = "one view" if len(views) == 1 else f"{len(views)} views"
     for wrong in (views[:-1], [*views, views[0]]):
-        with pytest.raises(ValueError, match=f"^{name} takes {number} of an image, got {len(wrong)}"):
+        message = f"^{name} takes {number} of an image, got {len(wrong)}"
+        with pytest.raises(ValueError, match=message):
             method.loss(wrong)
+        with pytest.raises(ValueError, match=message):  # before the first step, and before anything is written
+            train(method, views=shapes_views()[:1] * len(wrong), callbacks=[StopsAt(0)])
+
+
+@each_method
+def test_chance_is_the_loss_if_all_images_look_alike(name):
+    method = METHODS[name].make_tiny()
+    chance = method.chance(16)
+    if chance is None:
+        assert METHODS[name].family != "Contrastive", "its loss has a number of its own for that"
+        return
+    with torch.no_grad():
+        for p in method.parameters():
+            p.zero_()  # all outputs 0: no row is like its partner
+    if hasattr(method, "queue"):
+        method.queue.zero_()
+    assert loss_of(method, some_views(method)).item() == pytest.approx(chance, rel=1e-4)
 
 
 @each_method

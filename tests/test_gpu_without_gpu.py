@@ -15,6 +15,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from sslbook import pretrain, views
 from sslbook.images import ImageSet
+from sslbook.losses import info_nce_loss
 from sslbook.methods import METHODS, SimCLR
 
 N, SIZE = 16, 32
@@ -143,6 +144,13 @@ def test_a_method_trains_on_a_gpu_and_does_not_wait_for_it(name, dtype, monkeypa
         assert state.device.type == "cuda" and state.dtype in (torch.float32, torch.int64)
     held = [p for group in method.parameter_groups(0) for p in group["params"]]
     assert any(p.grad is not None for p in held), "a layer may be frozen at first, but not all of them"
+
+
+def test_a_loss_called_with_names_leaves_the_gpu_s_autocast():
+    with PretendedGPU() as mode, torch.autocast("cuda", dtype=torch.bfloat16):
+        z = mode.from_tensor(torch.zeros(N, 8)).to("cuda")
+        assert (z @ z.mT).dtype == torch.bfloat16, "autocast is on"
+        assert info_nce_loss(features=z).dtype == torch.float32
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)

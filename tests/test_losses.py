@@ -95,3 +95,9 @@ def test_inside_autocast_a_loss_is_computed_in_float32(name, dtype):
         assert (inputs[0] @ inputs[0].mT).dtype == dtype, "autocast is on"
     for x, y in zip(ours, expected):
         assert x.dtype == torch.float32 and torch.equal(x, y)
+
+
+def test_arguments_by_name_are_computed_in_float32_too():
+    z = drawn(64, 16).bfloat16()
+    assert torch.equal(info_nce_loss(features=z), info_nce_loss(z.float()))
+    assert torch.equal(losses.negative_cosine(z, z=z), losses.negative_cosine(z.float(), z.float()))

@@ -268,3 +268,21 @@ def test_errors_are_those_of_hidden_pixels():
     patch = (..., slice(4, 8), slice(4, 8))
     assert error == pytest.approx((made - x)[patch].square().mean().item(), rel=1e-5)
     assert flat == pytest.approx((x.mean((2, 3), keepdim=True) - x)[patch].square().mean().item(), rel=1e-5)
+
+
+def test_hidden_patches_are_said_by_true_and_false():
+    """0 and 1 were taken for noise once, and hid three quarters of the patches instead of ten."""
+    mae = MAE(vit_micro(), decoder_dim=16, decoder_depth=1, decoder_heads=2)
+    hidden = torch.zeros(2, mae.encoder.patches)
+    hidden[:, :10] = 1
+    images = torch.rand(2, 3, 32, 32)
+    for wrong in (hidden, hidden.long()):
+        with pytest.raises(ValueError, match="hidden must be bool"):
+            mae.reconstruct(images, wrong)
+    assert mae.reconstruct(images, hidden.bool())[1].sum(dim=1).tolist() == [10, 10]
+
+
+def test_pictures_of_0_to_255_are_refused():
+    """Standardised as uint8 they are NaN: a deviation of .25 is 0 there."""
+    with pytest.raises(ValueError, match=r"floats in \[0, 1\], got torch.uint8: divide by 255"):
+        vit_micro()(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))

@@ -177,7 +177,20 @@ def test_the_recipes_are_the_papers():
 
 @pytest.mark.parametrize(
     "wrong",
-    [dict(flip=1.5), dict(hue=0.7), dict(scale=(0.5, 0.2)), dict(brightness=-1), dict(size=0), dict(scale=(0, 1))],
+    [
+        dict(flip=1.5),
+        dict(hue=0.7),
+        dict(scale=(0.5, 0.2)),
+        dict(scale=(0, 1)),
+        dict(brightness=-1),
+        dict(contrast=float("inf")),
+        dict(saturation=float("nan")),
+        dict(size=0),
+        dict(ratio=(2, 0.5)),
+        dict(ratio=(float("nan"), 1)),
+        dict(sigma=(2, 0.1)),
+        dict(sigma=(0.1, float("inf"))),
+    ],
 )
 def test_refuses_nonsense(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -190,6 +203,31 @@ def test_refuses_images_of_another_shape():
         view.apply(torch.zeros(2, 1, 32, 32), view.sample(2, 32, 32))
     with pytest.raises(ValueError, match="3 images but parameters of 2"):
         view.apply(torch.zeros(3, 3, 32, 32), view.sample(2, 32, 32))
+
+
+def test_floats_of_another_scale_are_refused():
+    pictures = torch.rand(2, 3, 32, 32)
+    for wrong in (255 * pictures, pictures - 2, pictures * float("nan"), (255 * pictures).long()):
+        with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+            Augmentation(32)(wrong)
+    Augmentation(32)(1.1 * pictures)  # what an interpolation overshoots
+
+
+def test_a_view_stays_within_0_and_1():
+    """White pictures: a crop's weights sum to 1 up to rounding, and solarised, 1.0000001 would be below 0."""
+    white, everything = torch.ones(256, 3, 40, 56), views.byol_views(32)[1]
+    for view in (Augmentation(24, scale=(0.1, 1)), everything, replace(everything, solarize=1.0, blur=1.0)):
+        x = view(white, torch.Generator().manual_seed(0))
+        assert x.min() >= 0 and x.max() <= 1
+    p = everything.sample(256, 40, 56, torch.Generator().manual_seed(0))
+    assert views.resized_crop(white, p.box, p.flip, 32).max() > 1, "without the clamp it would not"
+
+
+def test_half_precision_pictures_give_the_views_of_whole_ones():
+    """Grey pixels: 1e-12, which keeps the hue from dividing by 0, is 0 in half precision."""
+    grey, view = torch.full((8, 3, 32, 32), 0.5), replace(views.shapes_views()[0], jitter=1.0)
+    made = [view(x, torch.Generator().manual_seed(0)) for x in (grey, grey.half())]
+    assert made[1].isfinite().all() and torch.equal(*made)
 
 
 def test_parameters_can_be_taken_row_by_row():

@@ -93,7 +93,7 @@ class BarlowTwins(Method):
             which does not adapt it: .0048 / .2 in the paper.
     """
 
-    views = staticmethod(byol_views)
+    views, takes = staticmethod(byol_views), 2
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class BarlowTwins(Method):
 
     def loss(self, views: list[Tensor]) -> dict[str, Tensor]:
         # not concatenated: each view has its own batch statistics; C is that of the joined batch
-        z1, z2 = (all_gather(self.project(view)) for view in self.take(2, views))
+        z1, z2 = (all_gather(self.project(view)) for view in self.take(views))
         return barlow_twins_loss(z1, z2, self.lambd)
 
     def parameter_groups(self, weight_decay: float) -> list[ParameterGroup]:

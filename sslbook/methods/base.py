@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ class Method(nn.Module, ABC):
     What belongs to a run (queues, centres, assignments) lives in buffers: a checkpoint has them.
     """
 
+    takes: int | None = None  # how many views of an image the loss wants; None is any number
     turns: tuple[str, ...] = ("all",)  # each has an optimiser and a step of its own, in this order
     now = Now()
 
@@ -46,13 +48,20 @@ class Method(nn.Module, ABC):
         Or a dict with this scalar as "loss", and with terms that the history shall keep, detached.
         """
 
-    def take(self, number: int, views: list[Tensor]) -> list[Tensor]:
-        """The views, if there are as many as the method takes; ValueError if not."""
-        if len(views) != number:
+    def take(self, views: Sequence) -> Sequence:
+        """The views, if there are as many as the method takes; ValueError if not.
+
+        `pretrain` asks before the first step, a loss when it is called by hand.
+        """
+        if self.takes is not None and len(views) != self.takes:
             name = type(self).__name__
-            takes = "one view" if number == 1 else f"{number} views"
+            takes = "one view" if self.takes == 1 else f"{self.takes} views"
             raise ValueError(f"{name} takes {takes} of an image, got {len(views)}: see its `views`")
         return views
+
+    def chance(self, batch_size: int) -> float | None:
+        """The loss if all images look alike to the network; None where that says nothing."""
+        return None
 
     def before_epoch(self, data) -> None:
         """Called before an epoch's first step with all that is trained on."""

@@ -35,7 +35,7 @@ class BYOL(Method):
         predictor_lr: the predictor's learning rate, as a multiple of the others'.
     """
 
-    views = staticmethod(byol_views)
+    views, takes = staticmethod(byol_views), 2
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class BYOL(Method):
 
     def loss(self, views: list[Tensor]) -> Tensor:
         """Each view predicts the other; the sum of both directions (section 3.1), in [0, 8]."""
-        x, x_ = self.take(2, views)  # not concatenated: each has its own batch-norm statistics
+        x, x_ = self.take(views)  # not concatenated: each has its own batch-norm statistics
         there = byol_loss(self.predict(x), self.project_target(x_))
         back = byol_loss(self.predict(x_), self.project_target(x))
         return there + back

@@ -32,7 +32,7 @@ class MAE(Method):
         decoder_dim, decoder_depth, decoder_heads: the paper's 512 x 8 x 16 serves every encoder.
     """
 
-    views = staticmethod(crop_views)  # more does not help (table 1e)
+    views, takes = staticmethod(crop_views), 1  # more does not help (table 1e)
 
     def __init__(
         self,
@@ -99,7 +99,8 @@ class MAE(Method):
     def encode_visible(self, images: Tensor, hidden: Tensor):
         """`encode` where bool (n, L) says which patches are hidden, as many in each image."""
         tokens = self.encoder.tokens(images)
-        if hidden.shape != tokens.shape[:2] or len(hidden.sum(dim=1).unique()) != 1:
+        fits = hidden.dtype == torch.bool and hidden.shape == tokens.shape[:2]
+        if not fits or len(hidden.sum(dim=1).unique()) != 1:
             raise ValueError(
                 f"hidden must be bool (n, {tokens.shape[1]}) and hide as many patches in each image"
             )
@@ -132,7 +133,7 @@ class MAE(Method):
         return masked_error(pred, self.target(images)[0], mask), pred, mask
 
     def loss(self, views: list[Tensor]) -> Tensor:
-        [images] = self.take(1, views)
+        [images] = self.take(views)
         return self(images)[0]
 
     @torch.no_grad()

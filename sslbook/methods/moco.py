@@ -6,6 +6,8 @@ With the head, views and temperature of v2: Improved Baselines with Momentum Con
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,7 +49,7 @@ class MoCo(Method):
             several GPUs the parts are divided among them, at least one each.
     """
 
-    views = staticmethod(moco_v2_views)
+    views, takes = staticmethod(moco_v2_views), 2
 
     def __init__(
         self,
@@ -117,7 +119,7 @@ class MoCo(Method):
         Algorithm 1 moves f_k after the step, which only the very first step could tell: there f_k
         equals f_q.
         """
-        x1, x2 = self.take(2, views)
+        x1, x2 = self.take(views)
         if self.training:
             update_ema(self.f_k, self.f_q, self.m)
         losses, keys = [], []
@@ -129,6 +131,9 @@ class MoCo(Method):
         if self.training:
             self.enqueue(torch.cat([all_gather(k) for k in keys]))  # everyone's, in one order
         return torch.stack(losses).mean()
+
+    def chance(self, batch_size: int) -> float:
+        return math.log(1 + self.K)
 
 
 register(

@@ -5,6 +5,8 @@ Chen et al., 2020.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ class SimCLR(Method):
     >>> pretrain(method, images, epochs=30)
     """
 
-    views = staticmethod(simclr_views)
+    views, takes = staticmethod(simclr_views), 2
 
     def __init__(
         self,
@@ -46,9 +48,12 @@ class SimCLR(Method):
 
     def loss(self, views: list[Tensor]) -> Tensor:
         # one pass: batch norm sees both views, as in the official code
-        z = self.project(torch.cat(self.take(2, views)))  # (2n, dim)
+        z = self.project(torch.cat(self.take(views)))  # (2n, dim)
         z = torch.cat([all_gather(part) for part in z.chunk(2)])  # negatives come from every GPU
         return info_nce_loss(z, self.temperature)
+
+    def chance(self, batch_size: int) -> float:
+        return math.log(2 * batch_size - 1)
 
 
 register(

@@ -31,7 +31,7 @@ class SimSiam(Method):
         predictor: False is p = z, and does not learn (section 4.2).
     """
 
-    views = staticmethod(moco_v2_views)
+    views, takes = staticmethod(moco_v2_views), 2
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class SimSiam(Method):
 
     def loss(self, views: list[Tensor]) -> Tensor:
         """L = D(p1, stopgrad(z2)) / 2 + D(p2, stopgrad(z1)) / 2 (equation 4), in [-1, 1]."""
-        z1, z2 = map(self.project, self.take(2, views))  # each has its own batch statistics
+        z1, z2 = map(self.project, self.take(views))  # each has its own batch statistics
         p1, p2 = self.predictor(z1), self.predictor(z2)
         if self.stop_gradient:
             z1, z2 = z1.detach(), z2.detach()

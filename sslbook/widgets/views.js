@@ -82,7 +82,8 @@ export function apply(image, p, a) {
   if (p.jittered) x = colorJitter(x, p.factors, p.order);
   if (p.grey) x = each(x, grey(x));
   if (p.sigma > 0) x = gaussianBlur(x, p.sigma, blurKernelSize(a.size));
-  return p.solarize ? solarize(x) : x;
+  if (p.solarize) x = solarize(x);
+  return { ...x, data: x.data.map(clamp) }; // rounding may leave a pixel at 1.0000001
 }
 
 /** The same size, every channel one plane: one third of the data. */
