@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from sslbook.bar import progress_bar
 from sslbook.images import ImageSet, as_rows
 
-UNLABELLED = "unlabelled"  # the class of photos that lie in no sub-folder
+UNLABELLED = "unlabelled"  # a sub-folder of this name has no labels, as photos that lie in none
 
 # What is read. heic, heif and avif too: where Pillow can't read them they are listed as skipped and not passed over
 PHOTOS = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -54,8 +54,8 @@ def from_folder(
 ) -> ImageSet:
     """Your own photos: every picture below `path`, its short side scaled to `size` pixels, cropped to the centre.
 
-    A picture's class is its first-level sub-folder, or "unlabelled" if it lies in `path` itself. JPEG, PNG, WebP, BMP,
-    GIF (first frame), TIFF, PPM, JPEG 2000, TGA, AVIF, and HEIC if `pillow-heif` is installed; upright by their EXIF,
+    A picture's class is its first-level sub-folder; one in `path` itself, or in "unlabelled", has the label -1.
+    JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, PPM, JPEG 2000, TGA, AVIF, and HEIC if `pillow-heif` is installed; upright by their EXIF,
     transparency on white. The order is that of the sorted names. Hidden files and folders of the system (`@eaDir`,
     `$RECYCLE.BIN`, `__MACOSX`) are passed over, no file is changed. Names are in `.files`; what can't be read, also raw
     files and drawings, is listed in `.skipped` and counted in one warning.
@@ -99,7 +99,7 @@ class PhotoStream:
         self.side, self.name = size, self.path.resolve().name
         self._warned = False  # of photos that can't be read
         owners = [_class_of(file, self.path) for file in self.files]
-        self.classes = sorted(set(owners))
+        self.classes = _classes(owners)
         self.labels = _numbered(owners, self.classes)
         self.workers = min(8, os.cpu_count() or 1) if workers is None else workers
 
@@ -189,8 +189,12 @@ def _open_folder(path: str | os.PathLike, size: int) -> tuple[Path, list[Path], 
     return path, files, skipped
 
 
+def _classes(owners: list[str]) -> list[str]:
+    return sorted(set(owners) - {UNLABELLED})
+
+
 def _numbered(owners: list[str], classes: list[str]) -> Tensor:
-    number = {name: i for i, name in enumerate(classes)}
+    number = {name: i for i, name in enumerate(classes)} | {UNLABELLED: -1}
     return torch.tensor([number[owner] for owner in owners])
 
 
@@ -230,7 +234,7 @@ def _read_photos(
             stacklevel=3,
         )
     owners = [_class_of(file, path) for file in files]
-    classes = classes or sorted(set(owners))
+    classes = _classes(owners) if classes is None else classes
     names = [file.relative_to(path).as_posix() for file in files]
     whole = dict(name=path.resolve().name, skipped=skipped, files=names)
     images = images if kept.all() else images[kept]

@@ -495,16 +495,19 @@ def test_folders_are_classes_and_the_order_is_that_of_the_names(tmp_path):
         (tmp_path / hidden).write_bytes(b"not a picture")
     photos = read(tmp_path, 4)
     assert photos.images[:, 0, 0, 0].tolist() == [5, 3, 4, 2, 1]
-    assert photos.classes == ["cat", "dog", "unlabelled"]
-    assert photos.labels.tolist() == [2, 0, 0, 1, 1]
+    assert photos.classes == ["cat", "dog"]
+    assert photos.labels.tolist() == [-1, 0, 0, 1, 1]
     assert photos.name == tmp_path.name
     assert torch.equal(photos.images, read(tmp_path, 4).images)
 
 
-def test_photos_without_folders_are_one_class(tmp_path):
-    picture().save(tmp_path / "a.png")
+def test_photos_without_folders_have_no_labels(tmp_path):
+    """They were a class of their own once, and a kNN was right in all cases."""
+    (tmp_path / "unlabelled").mkdir()
+    for name in ("a.png", "unlabelled/b.png"):
+        picture().save(tmp_path / name)
     photos = read(tmp_path)
-    assert photos.classes == ["unlabelled"] and photos.labels.tolist() == [0]
+    assert photos.classes == [] and photos.labels.tolist() == [-1, -1]
 
 
 @pytest.mark.parametrize(
