@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from sslbook import evaluate, results, sets, speedrun, views
 from sslbook import pretrain as training
-from sslbook import results, views
 from sslbook.budget import BUDGETS
 from sslbook.callbacks import AfterEpoch, Callback, Checkpoints
 from sslbook.encoders import ConvNet, resnet18
@@ -57,7 +57,7 @@ def attempt(log: Log, **about):
     """One row that fails must not take the others with it: the log says how it failed."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         log.add(**about, error=f"{type(error).__name__}: {error}"[:1000])
 
 
@@ -78,9 +78,8 @@ def device(folder: str, small: bool) -> None:
             with attempt(log, what=f"{dtype}: {name}"):
                 log.add(what=f"{dtype}: {name}", **some_steps(name, dtype, small))
     for first, then in ((torch.bfloat16, torch.float16), (torch.float16, torch.bfloat16)):
-        with attempt(log, what=f"resume: {first} to {then}"):
-            with tempfile.TemporaryDirectory() as checkpoints:
-                log.add(what=f"resume: {first} to {then}", steps=resumed(first, then, checkpoints))
+        with attempt(log, what=f"resume: {first} to {then}"), tempfile.TemporaryDirectory() as checkpoints:
+            log.add(what=f"resume: {first} to {then}", steps=resumed(first, then, checkpoints))
 
 
 def difference_of_views(family: views.Views) -> float:
@@ -94,6 +93,7 @@ def difference_of_views(family: views.Views) -> float:
 def difference_of_method(name: str) -> dict[str, float]:
     """Loss and gradient of one step in float32, relative to the CPU's."""
     answers = []
+    torch.backends.cudnn.allow_tf32 = False
     for place in ("cpu", DEVICE):
         method = METHODS[name].make_tiny().to(place).train()
         family = method.views(32)
@@ -105,6 +105,7 @@ def difference_of_method(name: str) -> dict[str, float]:
         loss.backward()
         gradient = [p.grad.flatten().cpu() for p in method.parameters() if p.grad is not None]
         answers.append((loss.item(), torch.cat(gradient).double()))
+    torch.backends.cudnn.allow_tf32 = True
     (loss, gradient), (loss_there, gradient_there) = answers
     off = (gradient - gradient_there).norm() / gradient.norm()
     return dict(loss=abs(loss - loss_there) / abs(loss), gradient=off.item())
@@ -182,20 +183,25 @@ def memory() -> int:
 # -- throughput
 
 
-def throughput(folder: str, small: bool) -> None:
+def throughput(folder: str, small: bool, compile: bool = False) -> None:
     batch, n = (32, 128) if small else (512, 16384)
     log = Log(folder, "throughput", batch=batch, images=n)
-    contenders: dict[str, Callable[[], Callable[[], None]]] = {
+    torchvision_n = n // 4
+    contenders: dict[str, Callable[[], Callable[[], int]]] = {
         "views only": lambda: only_views(n, batch),
         "step only": lambda: loop(batch, ready(batch), n),
         "whole step": lambda: loop(batch, ours(n, batch), n),
+        "whole step, fp16": lambda: loop(batch, ours(n, batch), n, dtype=torch.float16),
         "whole step, 24 px": lambda: loop(batch, ours(n, batch, 24), n),
+        "whole step, 24 px, fp16": lambda: loop(batch, ours(n, batch, 24), n, dtype=torch.float16),
+        "whole step, 24 px, fp16, batch twice": lambda: loop(2 * batch, ours(n, 2 * batch, 24), n, dtype=torch.float16),
         "whole step fed by kornia on the device": lambda: loop(batch, kornia(n, batch), n),
-        "whole step fed by torchvision, a worker a core": lambda: loop(batch, torchvision(n // 4, batch), n // 4),
-        "step only, compiled": lambda: loop(batch, ready(batch), n, compile=True),
-        "whole step, compiled": lambda: loop(batch, ours(n, batch), n, compile=True),
-        "whole step, 24 px, compiled": lambda: loop(batch, ours(n, batch, 24), n, compile=True),
+        "whole step fed by torchvision, a worker a core": lambda: loop(
+            batch, torchvision(torchvision_n, batch), torchvision_n
+        ),
     }
+    if compile:
+        contenders["whole step, compiled"] = lambda: loop(batch, ours(n, batch), n, compile=True)
     for name, make in contenders.items():
         with attempt(log, what=name):
             start = time.perf_counter()
@@ -204,7 +210,7 @@ def throughput(folder: str, small: bool) -> None:
             first = time.perf_counter() - start
             rates = [timed(run) for _ in range(1 if "torchvision" in name else 3)]
             row = dict(views_per_second=2 * statistics.median(rates), first_seconds=first, memory_mib=memory())
-            if name in ("step only", "views only", "whole step, compiled"):
+            if name in ("step only", "whole step, fp16"):
                 row["kernels"] = profile(run)
             log.add(what=name, pictures=count, **row)
 
@@ -223,7 +229,7 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def loop(batch: int, batches, n: int, compile: bool = False):
+def loop(batch: int, batches, n: int, dtype: torch.dtype = torch.bfloat16, compile: bool = False):
     """The book's own training step, on batches of two views however they are made."""
     plan = replace(BUDGETS["gpu"], device=DEVICE)
     method = plan.make("SimCLR")
@@ -250,7 +256,8 @@ def loop(batch: int, batches, n: int, compile: bool = False):
             for made, _ in zip(batches(), shards):
                 yield Pair(made)
 
-    run = Run(method, Loader(), Given(views.cifar_views()), settings, callbacks=[Callback()], compile=compile)
+    with half(dtype):
+        run = Run(method, Loader(), Given(views.cifar_views()), settings, callbacks=[Callback()], compile=compile)
     run.loss_of = training._loss_module(method, compile)
 
     def epoch() -> int:
@@ -359,7 +366,80 @@ def profile(run: Callable[[], int]) -> list[dict]:
     ]
 
 
-PARTS = {"device": device, "throughput": throughput}
+# -- speedrun
+
+
+RECORD = views.Views([replace(view, scale=(0.2, 1), grey=0.1) for view in views.cifar_views(24)])
+
+
+def race(folder: str, small: bool) -> None:
+    """As many epochs as fit into $SECONDS, then the vote. The curve is the same vote on the way, its time included."""
+    seconds = float(os.environ.get("SECONDS_LEFT", 240))
+    options = dict(batch_size=64 if small else 1024, views=RECORD, optimizer="sgd", lr=0.24, weight_decay=5e-4)
+    log = Log(folder, "speedrun", budget_seconds=seconds)
+    images = pictures(512 if small else 50_000)
+    taken = {}
+    for dtype in (torch.bfloat16, torch.float16):
+        with half(dtype):
+            history = pretrain(net(), images, epochs=2, show_progress=False, **options)
+        taken[dtype] = history.epochs[1]["seconds"]
+    dtype = min(taken, key=taken.get)
+    epochs = 2 if small else int(seconds / (taken[dtype] * 1.03))
+    log.about |= dict(epochs=epochs, dtype=str(dtype), epoch_seconds={str(k): v for k, v in taken.items()})
+    train, test = sets.load("cifar10", device=DEVICE, train=512 if small else None, test=512 if small else None)
+    start = 0.0
+
+    def look(epoch: int, method) -> None:
+        if epoch % max(1, epochs // 8) == 0 or epoch == epochs:
+            passed = time.perf_counter() - start
+            known, new = embed(method.encoder, train), embed(method.encoder, test)
+            accuracy = evaluate.knn(known, train.labels, new, test.labels, **speedrun.VOTE)
+            log.add(epoch=epoch, seconds=passed, knn=accuracy)
+
+    with half(dtype):
+        method = net()
+        start = time.perf_counter()
+        history = pretrain(
+            method, train, epochs=epochs, warmup_epochs=5, callbacks=[AfterEpoch(look)], show_progress=False, **options
+        )
+    log.about |= dict(loss=[row["loss"] for row in history.epochs], config=history.config, memory_mib=memory())
+    report = evaluate.report(method.encoder, train, test)
+    log.add(seconds=time.perf_counter() - start, report=report)
+
+
+def net() -> SimCLR:
+    torch.manual_seed(0)
+    return SimCLR((ConvNet if DEVICE == "cpu" else resnet18)(), temperature=0.2).to(DEVICE)
+
+
+def embed(encoder: torch.nn.Module, images) -> torch.Tensor:
+    return evaluate.embed(encoder, images, batch_size=2000)
+
+
+# -- head to head
+
+
+def head_to_head(folder: str, small: bool) -> None:
+    """Every method with the gpu budget's recipe, logged as `experiments/train.py` does."""
+    import train
+
+    if small:
+        BUDGETS["gpu"] = replace(
+            BUDGETS["gpu"], device=DEVICE, train=1024, test=512, epochs=1, supervised_epochs=1,
+            encoders={"convnet": "convnet", "vit": "vit_micro"},
+        )  # fmt: skip
+    for name in (*METHODS, "random encoder", "random ViT", "supervised"):
+        start = time.perf_counter()
+        try:
+            log = train.run(name, "gpu", seed=0, probes=2)
+        except Exception as error:
+            print(name, f"{type(error).__name__}: {error}"[:1000], flush=True)
+            continue
+        results.write(f"{folder}/{name.lower().replace(' ', '-')}-0.json", **log)
+        print(name, f"{time.perf_counter() - start:.1f} s", log["report"], memory(), flush=True)
+
+
+PARTS = {"device": device, "throughput": throughput, "head-to-head": head_to_head, "speedrun": race}
 
 
 def main() -> None:

@@ -25,14 +25,14 @@ from sslbook.views import crop_views
 YARDSTICKS = ("pixels", "random encoder", "random ViT", "supervised", "supervised ViT")
 
 
-def run(name: str, budget: str, seed: int) -> dict[str, Any]:
-    """The entries of the log."""
+def run(name: str, budget: str, seed: int, probes: int = 8) -> dict[str, Any]:
+    """The entries of the log; `probes` is how many points its curve has."""
     plan = BUDGETS[budget]
     train, test = plan.load()
     encoder = encoder_of(name, plan, seed)
     log = dict(method=name, budget=budget, seed=seed, encoder=type(encoder).__name__, curve=[], config={})
     wall, cpu = time.perf_counter(), time.process_time()
-    log |= train_it(name, encoder, plan, seed, train=train, test=test)
+    log |= train_it(name, encoder, plan, seed, train=train, test=test, probes=probes)
     log["minutes"], log["cpu_minutes"] = (time.perf_counter() - wall) / 60, (time.process_time() - cpu) / 60
     log["training_memory_mib"] = results.peak_memory()
     if name == "pixels":
@@ -59,7 +59,9 @@ def crop_and_flip(plan: Budget):
     return view
 
 
-def train_it(name: str, encoder: nn.Module, plan: Budget, seed: int, train: ImageSet, test: ImageSet) -> dict[str, Any]:
+def train_it(
+    name: str, encoder: nn.Module, plan: Budget, seed: int, *, train: ImageSet, test: ImageSet, probes: int
+) -> dict[str, Any]:
     """Train the encoder in place, if it is to be trained, and say how."""
     if name.startswith("supervised"):
         supervised(encoder, train, epochs=plan.supervised_epochs, view=crop_and_flip(plan), seed=seed)
@@ -69,7 +71,7 @@ def train_it(name: str, encoder: nn.Module, plan: Budget, seed: int, train: Imag
     recipe = plan.recipe(name)
     torch.manual_seed(seed)
     method = METHODS[name].method(encoder, **recipe.method).to(plan.device)
-    probe = Probe(train, test, every=max(1, recipe.train["epochs"] // 8))
+    probe = Probe(train, test, every=max(1, recipe.train["epochs"] // probes))
     history = pretrain(method, train, seed=seed, callbacks=[probe], **recipe.train)
     config = history.config | {"arguments": recipe.method}
     return dict(config=config, curve=history.epochs, training_seconds=history.seconds)
