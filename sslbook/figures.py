@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -174,9 +173,9 @@ def dots(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture:
         size = (2.5 * len(panels), 0.7 + 0.31 * len(rows))
         figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
         for ax, (title, values_of) in zip(axes[0], panels.items()):
-            for place, color, name in zip(itertools.count(), itertools.cycle(COLORS), rows):
+            for place, name in enumerate(rows):  # of one colour: there are more rows than colours
                 values = values_of[name]
-                ax.plot(values, [place] * len(values), "o", color=color, alpha=0.7)
+                ax.plot(values, [place] * len(values), "o", color=COLORS[0], alpha=0.7)
             ax.set(xlim=(0, 1.04), xticks=(0, 0.5, 1), title=title)
             ax.grid(axis="x", alpha=0.3)
         axes[0][0].set_yticks(range(len(rows)), rows)

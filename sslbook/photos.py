@@ -54,11 +54,11 @@ def from_folder(
 ) -> ImageSet:
     """Your own photos: every picture below `path`, its short side scaled to `size` pixels, cropped to the centre.
 
-    A picture's class is its first-level sub-folder; one in `path` itself, or in "unlabelled", has the label -1.
-    JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, PPM, JPEG 2000, TGA, AVIF, and HEIC if `pillow-heif` is installed; upright by their EXIF,
-    transparency on white. The order is that of the sorted names. Hidden files and folders of the system (`@eaDir`,
-    `$RECYCLE.BIN`, `__MACOSX`) are passed over, no file is changed. Names are in `.files`; what can't be read, also raw
-    files and drawings, is listed in `.skipped` and counted in one warning.
+    A picture's class is its first-level sub-folder; one in `path` itself, or in "unlabelled", has the label -1. JPEG,
+    PNG, WebP, BMP, GIF (first frame), TIFF, PPM, JPEG 2000, TGA, AVIF, and HEIC if `pillow-heif` is installed; upright
+    by their EXIF, transparency on white. The order is that of the sorted names. Hidden files and folders of the system
+    (`@eaDir`, `$RECYCLE.BIN`, `__MACOSX`) are passed over, no file is changed. Names are in `.files`; what can't be
+    read, also raw files and drawings, is listed in `.skipped` and counted in one warning.
 
     A grey picture in a 16-bit file is taken to have 8, 10, 12, 14 or 16 bits: the fewest that hold its brightest pixel.
     In a float picture white is 1, 255 or 65,535, the smallest that holds it. If its values span less than a quarter of
