@@ -1,7 +1,6 @@
 import os
 import pickle
 import random
-import re
 
 import pytest
 import torch
@@ -10,10 +9,9 @@ from safetensors.torch import save_file
 from sslbook import pretrained, results
 from sslbook.budget import BUDGETS
 from sslbook.checkpoint import CheckpointError
-from sslbook.encoders import ConvNet, make_encoder
+from sslbook.encoders import ConvNet
 from sslbook.methods import MAE
 from sslbook.vit import vit_micro
-from tools import notebooks
 
 ARGUMENTS = dict(mask_ratio=0.5, decoder_dim=16, decoder_depth=1, decoder_heads=2)
 
@@ -135,49 +133,3 @@ def test_what_ships_is_small_and_does_what_its_log_says(name):
     error, mean_colour = method.errors(test.images / 255)
     assert error == pytest.approx(log["report"]["error of hidden patches"], rel=0.1)
     assert mean_colour > 3 * error
-
-
-PAGE = next(
-    notebooks.text(cell)
-    for cell in notebooks.load(notebooks.BOOK / "practice/your_own_images.ipynb")["cells"]
-    if cell["id"] == "elsewhere"
-)
-WITH, RESNET, CONVNET, VIT = re.findall(r"^```python\n(.+?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
-TINY = VIT.replace("patch=4, grid=8, dim=96, depth=3, heads=3", "patch=6, grid=8, dim=192, depth=12, heads=3")
-TINY = TINY.replace("(images - 0.5) / 0.25", "images").replace(
-    "x[:, 1:].mean(dim=1)  # vit_micro", "x[:, 0]  # vit_tiny"
-)
-BASE = TINY.replace("patch=6, grid=8, dim=192, depth=12, heads=3", "patch=16, grid=4, dim=768, depth=12, heads=12")
-
-
-@pytest.mark.parametrize(
-    ("snippet", "name", "size"),
-    [
-        *((WITH, name, 32) for name in ("convnet", "resnet18", "vit_micro", "vit_tiny")),
-        (RESNET, "resnet18", 32),
-        (RESNET, "resnet18", 96),
-        (RESNET.replace("resnet18", "resnet50"), "resnet50", 96),
-        (CONVNET, "convnet", 32),
-        (VIT, "vit_micro", 32),
-        (TINY, "vit_tiny", 48),
-        (BASE, "vit_base", 64),
-    ],
-)
-def test_what_the_page_says_on_loading_an_encoder_runs(snippet, name, size, tmp_path, monkeypatch):
-    """With the package and without: features of a file that the command line and the page write."""
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    encoder = make_encoder(name, size)
-    encoder.train()(torch.rand(8, 3, size, size))  # batch norm's statistics are those of pictures
-    pretrained.save_encoder("encoder.safetensors", encoder, name, size)
-    images = torch.rand(3, 3, size, size)
-    with torch.no_grad():
-        wanted = encoder.eval()(images)
-    if snippet is WITH:
-        assert "torch.rand(8, 3, 32, 32)" in snippet
-        snippet = snippet.replace("torch.rand(8, 3, 32, 32)", "own_images")
-    else:
-        assert "sslbook" not in snippet
-    seen = dict(images=images, own_images=images)
-    exec(snippet, seen)
-    assert torch.allclose(seen["features"], wanted, rtol=1e-4, atol=1e-5)

@@ -7,12 +7,14 @@ import sys
 import tomllib
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 from pybtex.database import parse_file
 
-from sslbook import sets
+from sslbook import pretrained, sets
 from sslbook.budget import BUDGETS
+from sslbook.encoders import make_encoder
 from tools.notebooks import ROOT, badge, load, notebooks, repository, text
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -74,6 +76,50 @@ def test_readmes_python_runs(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert re.search(r"^\{'kNN': (0\.\d+|1\.0), 'linear': ", run.stdout, flags=re.MULTILINE)
+
+
+PAGE = next(
+    text(cell) for cell in load(ROOT / "book/practice/your_own_images.ipynb")["cells"] if cell["id"] == "elsewhere"
+)
+WITH, RESNET, CONVNET, VIT = re.findall(r"^```python\n(.+?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+TINY = VIT.replace("patch=4, grid=8, dim=96, depth=3, heads=3", "patch=6, grid=8, dim=192, depth=12, heads=3")
+TINY = TINY.replace("(images - 0.5) / 0.25", "images").replace(
+    "x[:, 1:].mean(dim=1)  # vit_micro", "x[:, 0]  # vit_tiny"
+)
+BASE = TINY.replace("patch=6, grid=8, dim=192, depth=12, heads=3", "patch=16, grid=4, dim=768, depth=12, heads=12")
+
+
+@pytest.mark.parametrize(
+    ("snippet", "name", "size"),
+    [
+        *((WITH, name, 32) for name in ("convnet", "resnet18", "vit_micro", "vit_tiny")),
+        (RESNET, "resnet18", 32),
+        (RESNET, "resnet18", 96),
+        (RESNET.replace("resnet18", "resnet50"), "resnet50", 96),
+        (CONVNET, "convnet", 32),
+        (VIT, "vit_micro", 32),
+        (TINY, "vit_tiny", 48),
+        (BASE, "vit_base", 64),
+    ],
+)
+def test_what_the_page_says_on_loading_an_encoder_runs(snippet, name, size, tmp_path, monkeypatch):
+    """With the package and without: features of a file that the command line and the page write."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    encoder = make_encoder(name, size)
+    encoder.train()(torch.rand(8, 3, size, size))  # batch norm's statistics are those of pictures
+    pretrained.save_encoder("encoder.safetensors", encoder, name, size)
+    images = torch.rand(3, 3, size, size)
+    with torch.no_grad():
+        wanted = encoder.eval()(images)
+    if snippet is WITH:
+        assert "torch.rand(8, 3, 32, 32)" in snippet
+        snippet = snippet.replace("torch.rand(8, 3, 32, 32)", "own_images")
+    else:
+        assert "sslbook" not in snippet
+    seen = dict(images=images, own_images=images)
+    exec(snippet, seen)
+    assert torch.allclose(seen["features"], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_readmes_badge_opens_the_simclr_chapter():
