@@ -44,7 +44,7 @@ WHY_UNREAD = {suffix: reason for reason, suffixes in UNREAD.items() for suffix i
 SYSTEM_FOLDERS = {"@eadir", "@recycle", "#recycle", "$recycle.bin", "recycler", "system volume information"}
 SYSTEM_FOLDERS |= {"lost+found", "__macosx"}
 
-MOST_PIXELS = 100_000_000  # as decoded, a big JPEG at 1/8; 1.6 GB for a picture with transparency
+MOST_PIXELS = 100_000_000  # as decoded, a big JPEG at 1/8: with transparency they take 2 GB
 LARGE = 16_000_000  # from so many pixels on a process decodes one picture at a time
 _one_large = threading.Lock()
 
