@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -30,28 +33,53 @@ def machine() -> dict[str, Any]:
     )  # fmt: skip
 
 
-def peak_memory() -> int:
-    """The most memory this process has held, in MiB: the GPU's where there is one."""
+def peak_memory() -> int | None:
+    """The most memory this process has held, in MiB: the GPU's where there is one; None where nobody counts it."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() >> 20
     try:
         import resource
     except ModuleNotFoundError:  # Windows
-        return 0
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20
 
 
+def commit() -> str | None:
+    """The commit of the `sslbook` that runs, whatever repository the working folder lies in; None if nobody knows."""
+    root = Path(__file__).resolve().parents[1]
+    if (root / ".git").exists():
+        describe = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+        with contextlib.suppress(OSError):  # no git on this machine
+            return subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip() or None
+        return None
+    with contextlib.suppress(OSError, ValueError, KeyError, importlib.metadata.PackageNotFoundError):
+        origin = importlib.metadata.distribution("sslbook").read_text("direct_url.json")  # pip's note on a repository
+        return json.loads(origin or "{}")["vcs_info"]["commit_id"][:9]
+    return None
+
+
 def write(path: str | os.PathLike, **entries: Any) -> Path:
-    """Write a run's `entries` (config, seed, metrics, ...) as JSON, with date, commit, machine and peak memory."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    """Write a run's `entries` (config, seed, metrics, ...) as JSON, with date, commit, machine and peak memory.
+
+    What JSON has no form for does not stop it: a number that is not finite becomes null, an object its `str`.
+    """
     log = dict(
-        entries, date=datetime.now(UTC).isoformat(timespec="seconds"), commit=commit.stdout.strip() or None,
-        machine=machine(), peak_memory_mib=peak_memory(),
+        entries, date=datetime.now(UTC).isoformat(timespec="seconds"), commit=commit(), machine=machine(),
+        peak_memory_mib=peak_memory(),
     )  # fmt: skip
     with atomic(path) as file:
-        file.write(f"{json.dumps(log, indent=1)}\n".encode())
+        file.write(f"{json.dumps(_finite(log), indent=1, allow_nan=False, default=str)}\n".encode())
     return Path(path)
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for NaN and infinities, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _finite(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def folder() -> Path | None:
@@ -82,7 +110,8 @@ def describe(log: Mapping[str, Any]) -> str:
     where = machine["gpu"] or f"a CPU ({threads})"
     settings = f", {config['epochs']} epochs" if "epochs" in config else ""
     again = f'python experiments/train.py "{log["method"]}" --budget {log["budget"]} --seed {log["seed"]}'
-    took = f"{log['minutes']:.1f} minutes on {where}, {log['peak_memory_mib']:,} MiB, {log['date'][:10]}"
+    memory = "" if log["peak_memory_mib"] is None else f"{log['peak_memory_mib']:,} MiB, "
+    took = f"{log['minutes']:.1f} minutes on {where}, {memory}{log['date'][:10]}"
     return f"{log['method']}, seed {log['seed']}{settings}: {took}; {again}"
 
 
@@ -112,7 +141,8 @@ def comparison(budget: str, encoders: Sequence[str]) -> list[dict[str, Any]]:
         for question, answers in _answers(logs).items():
             row[question] = f"{fmean(answers):.3f}" + (f" ± {stdev(answers):.3f}" if len(logs) > 1 else "")
         row["CPU-minutes"] = f"{fmean(log['cpu_minutes'] for log in logs):.1f}"
-        row["memory, MiB"] = f"{max(log.get('training_memory_mib', log['peak_memory_mib']) for log in logs):,}"
+        memory = [log.get("training_memory_mib", log["peak_memory_mib"]) for log in logs]
+        row["memory, MiB"] = f"{max(x for x in memory if x is not None):,}" if any(memory) else ""
         table.append(row)
     return table
 

@@ -1,5 +1,10 @@
+import builtins
+import importlib.metadata
 import json
+import math
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,6 +35,70 @@ def test_a_log_says_what_ran_where(checkout):
     assert log["machine"]["torch"] == torch.__version__ and log["machine"]["cores"] == os.cpu_count()
     assert log["peak_memory_mib"] > 50 and log["date"].endswith("+00:00") and "commit" in log
     assert not list(checkout.glob("results/**/*.part"))
+
+
+def git(folder, *command):
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    return subprocess.run(
+        ["git", *who, *command], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    """We stand in a repository that is not this one: its commit."""
+    git(tmp_path, "init")
+    git(tmp_path, "commit", "--allow-empty", "-m", "foreign")
+    monkeypatch.chdir(tmp_path)
+    return git(tmp_path, "rev-parse", "HEAD")
+
+
+def test_the_commit_is_that_of_the_package_wherever_we_stand(foreign):
+    commit = json.loads(results.write("log.json").read_text())["commit"]
+    here = Path(results.__file__).parents[1]
+    assert commit.split("-")[0] in git(here, "rev-parse", "HEAD") and not foreign.startswith(commit[:7])
+
+
+def test_an_installed_package_has_the_commit_that_pip_noted_or_none(foreign, tmp_path, monkeypatch):
+    """In a virtual environment below somebody else's repository, and without a word from it."""
+    (tmp_path / "env/sslbook").mkdir(parents=True)
+    monkeypatch.setattr(results, "__file__", str(tmp_path / "env/sslbook/results.py"))
+    noted = {"url": "https://github.com/x/y", "vcs_info": {"vcs": "git", "commit_id": "0123456789abcdef"}}
+    for text, commit in ((json.dumps(noted), "012345678"), ('{"url": "file:///x"}', None), (None, None)):
+        package = type("Distribution", (), {"read_text": lambda self, name, text=text: text})
+        monkeypatch.setattr(importlib.metadata, "distribution", lambda name, package=package: package())
+        assert results.commit() == commit
+
+
+def test_a_machine_without_git_or_resource_writes_its_log(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    imported = builtins.__import__
+
+    def without(name, *more, **options):
+        if name == "resource":  # Windows
+            raise ModuleNotFoundError(name)
+        return imported(name, *more, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    log = json.loads(results.write(tmp_path / "log.json", method="x", budget="cpu", seed=0, minutes=1.0).read_text())
+    assert log["commit"] is None and log["peak_memory_mib"] is None
+    assert "MiB" not in results.describe(log | {"config": {}})
+
+
+def test_a_log_is_json_for_everybody(tmp_path):
+    entries = dict(
+        report={"kNN": math.nan, "linear": [1.0, -math.inf]}, settings={"encoder": torch.nn.ReLU(), "k": (1, 2)}
+    )
+    text = results.write(tmp_path / "log.json", **entries).read_text()
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    log = json.loads(text, parse_constant=refuse)
+    assert log["report"] == {"kNN": None, "linear": [1.0, None]} and log["settings"] == {
+        "encoder": "ReLU()",
+        "k": [1, 2],
+    }
 
 
 def test_logs_are_found_from_a_notebook_by_seed(checkout):
