@@ -6,7 +6,9 @@ import json
 import math
 import os
 import re
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,13 +67,17 @@ def race(
     return, so probes inside count too; embedding and kNN come after. The log says what ran where, and with `folder`
     it is written to <folder>/<track>-<team>.json, which is what a class hands in.
 
-    Raises ValueError for an unknown track, a team without a letter or digit, or an entry that returns no encoder.
+    Raises ValueError for an unknown track, a team without a letter or digit, or an entry that returns no encoder;
+    OSError before the race if nothing can be written to `folder`.
     """
     if track not in TRACKS:
         raise ValueError(f"track must be one of {', '.join(TRACKS)}, got {track!r}")
     name = re.sub(r"\W+", "-", team.lower()).strip("-")
     if not name:
         raise ValueError(f"team is a name with letters or digits, got {team!r}")
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     train, test = sets.load(TRACKS[track].image_set, device=device)
     unlabelled = ImageSet(train.images, torch.full_like(train.labels, -1), [], name=train.name)
     start = time.perf_counter()
@@ -94,16 +100,45 @@ def race(
 
 
 def board(folder: str | os.PathLike, track: str) -> list[dict[str, str]]:
-    """The logs of a track in a folder as rows of a table: who reached the target, fastest first, then who did not."""
-    logs = [json.loads(path.read_text()) for path in sorted(Path(folder).glob(f"{track}-*.json"))]
-    logs.sort(key=lambda log: (not log["reached"], log["seconds"] if log["reached"] else -log["knn"]))
+    """The logs of a track in a folder as rows of a table: who reached the target, fastest first, then who did not.
+
+    Who reached it is what the kNN accuracy says, whatever else the file claims. A file that is no log of a race is left
+    out, with a warning that names it.
+    """
+    logs = []
+    for path in sorted(Path(folder).glob(f"{track}-*.json")):
+        try:
+            logs.append(_hand_in(path, track))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            warnings.warn(f"{path.name} is left out, it is no log of a race: {_reason(error)}", stacklevel=2)
+    target = TRACKS[track].target
+    reached = sorted((log for log in logs if log["knn"] >= target), key=lambda log: log["seconds"])
+    missed = sorted((log for log in logs if log["knn"] < target), key=lambda log: -log["knn"])
     return [
         {
-            "place": str(place) if log["reached"] else "",
+            "place": str(place) if place <= len(reached) else "",
             "team": log["team"],
             "seconds": f"{log['seconds']:.1f}",
             "kNN": f"{log['knn']:.3f}",
-            "on": log["machine"]["gpu"] or f"{log['machine']['cpu']}, {log['machine']['threads']} threads",
+            "on": log["on"],
         }
-        for place, log in enumerate(logs, 1)
+        for place, log in enumerate([*reached, *missed], 1)
     ]
+
+
+def _hand_in(path: Path, track: str) -> dict[str, Any]:
+    """What the board shows of a log. Raises ValueError, KeyError or TypeError if it is none."""
+    log = json.loads(path.read_text(encoding="utf-8"))
+    seconds, knn, machine = float(log["seconds"]), float(log["knn"]), log["machine"]
+    if log.get("track", track) != track:
+        raise ValueError(f"track: {log['track']}")
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"seconds: {seconds}")
+    if not 0 <= knn <= 1:
+        raise ValueError(f"knn: {knn}")
+    on = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} threads"
+    return dict(team=str(log["team"]), seconds=seconds, knn=knn, on=str(on))
+
+
+def _reason(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)

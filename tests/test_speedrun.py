@@ -69,6 +69,36 @@ def test_the_board_puts_who_arrived_first_and_the_rest_by_how_far_they_came(tmp_
     assert speedrun.board(tmp_path, "cifar10") == []
 
 
+def test_one_malformed_hand_in_stops_nobody_and_a_lie_is_not_believed(tmp_path):
+    good = dict(team="good", seconds=9, knn=0.5, reached=True, machine={"gpu": None, "cpu": "x", "threads": 2})
+    cheat = good | dict(team="cheat", seconds=1, knn=0.01, reached=True)
+    wrong = dict(
+        cut='{"team": "cut", "sec', page="<html>", list="[]", number="3", empty="", deep="[" * 100_000,
+        nothing={}, before=good | {"seconds": -1}, never=good | {"seconds": float("nan")}, much=good | {"knn": 7},
+        words=good | {"seconds": "fast"}, where=good | {"machine": 3}, other=good | {"track": "cifar10"},
+    )  # fmt: skip
+    for name, log in (wrong | dict(a=good, b=cheat)).items():
+        (tmp_path / f"shapes-{name}.json").write_text(log if isinstance(log, str) else json.dumps(log))
+    (tmp_path / "shapes-binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.warns(UserWarning, match="is left out, it is no log of a race") as caught:
+        rows = speedrun.board(tmp_path, "shapes")
+    assert [(row["place"], row["team"]) for row in rows] == [("1", "good"), ("", "cheat")]
+    named = {str(warning.message).split()[0] for warning in caught}
+    assert named == {f"shapes-{name}.json" for name in (*wrong, "binary")}
+    assert any("shapes-nothing.json" in str(w.message) and "'seconds' is missing" in str(w.message) for w in caught)
+
+
+def test_a_race_is_not_lost_to_what_comes_after_it(tmp_path, monkeypatch):
+    """No folder to write to shows before the race; no git, and settings that JSON has no form for, do not matter."""
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        speedrun.race(lambda images: pytest.fail("it ran"), "shapes", team="a", folder=tmp_path / "file")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    speedrun.race(lambda images: Oracle(), "shapes", team="a", folder=tmp_path / "new", make=ConvNet, rate=float("inf"))
+    assert json.loads((tmp_path / "new/shapes-a.json").read_text())["settings"]["rate"] is None
+    assert speedrun.board(tmp_path / "new", "shapes")[0]["place"] == "1"
+
+
 @pytest.mark.parametrize(
     ("entry", "track", "team", "message"),
     [
