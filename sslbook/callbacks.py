@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ import torch
 from sslbook import checkpoint, evaluate
 from sslbook.bar import progress_bar
 from sslbook.distributed import rank
+from sslbook.files import alone
 from sslbook.history import History, TrainingDivergedError
 from sslbook.images import ImageSet
 
@@ -74,16 +77,22 @@ class Checkpoints(Callback):
 
     Raises:
         CheckpointError: nothing can be written there; later, that a checkpoint can't be read or is of another run.
+        TimeoutError: when a training begins, that another one on this machine writes there.
     """
 
+    PATIENCE = 20.0  # seconds that a training which was just killed may take to be gone
+
     def __init__(self, folder: str | os.PathLike, every: float = 1, keep: int = 2):
-        if every <= 0:
-            raise ValueError(f"every must be more than 0 epochs, got {every}")
+        if not 0 < every < math.inf:
+            raise ValueError(f"every must be more than 0 epochs and finite, got {every}")
         if keep < 1:
             raise ValueError(f"keep must be at least 1 checkpoint, got {keep}")
+        self.lock = contextlib.ExitStack()
         self.folder, self.every, self.keep = checkpoint.prepare(folder), every, keep
 
     def start(self, run: Run) -> None:
+        if rank() == 0:
+            self.lock.enter_context(alone(self.folder, self.PATIENCE))
         found = checkpoint.load_latest(self.folder)
         if found is not None:
             run.load_state(*found)
@@ -99,6 +108,9 @@ class Checkpoints(Callback):
         passed_one = run.step % self._steps(run) < run.steps_per_epoch
         if passed_one or run.step == run.total:
             self._save(run)
+
+    def close(self) -> None:
+        self.lock.close()
 
     def newest(self) -> str:
         """The file to go on from, "" if there is none yet."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sslbook.files import atomic
+
+DRIVES = {"MyDrive", "Shareddrives"}  # folders of Google Drive, where Colab mounts it
 
 
 class CheckpointError(RuntimeError):
@@ -28,11 +32,13 @@ def save(path: str | os.PathLike, state: dict[str, Any]) -> None:
 
 
 def load(path: str | os.PathLike, map_location: str | torch.device = "cpu") -> dict[str, Any]:
-    """Read what `save` wrote. Only tensors and plain values: a file that would run code is refused."""
+    """Read what `save` wrote. Only tensors and plain values, with the right checksums: a file that would run code is
+    refused, and so is a damaged one."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
     try:
+        _check_sums(path)
         state = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # damaged files of the old format raise anything, from IndexError to struct.error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -43,6 +49,21 @@ def load(path: str | os.PathLike, map_location: str | torch.device = "cpu") -> d
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a checkpoint's dict: move it away")
     return state
+
+
+def _check_sums(path: Path) -> None:
+    """Raise ValueError if a part of the file is not what was written; torch.load does not look at the checksums.
+
+    Files from before PyTorch 1.6 are no zip and have none.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as file:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist()):
+            raise ValueError("it is compressed, as PyTorch writes none")  # a small file may unpack to any size
+        damaged = file.testzip()
+    if damaged:
+        raise ValueError(f"wrong checksum of {damaged}")
 
 
 def prepare(folder: str | os.PathLike) -> Path:
@@ -71,9 +92,17 @@ def save_step(folder: str | os.PathLike, step: int, state: dict[str, Any], keep:
     path = Path(folder) / f"step-{step:09}.pt"
     save(path, state)
     for old in [file for file in steps(folder) if file <= path][:-keep]:
-        old.unlink(missing_ok=True)
-    for part in Path(folder).glob("step-*.pt.part"):  # what a kill left half-written
-        part.unlink(missing_ok=True)
+        _remove(old)
+    for part in Path(folder).glob("step-*.part"):  # what a kill left half-written
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file. On Google Drive what is deleted stays in the bin for 30 days and counts: it is emptied first."""
+    with contextlib.suppress(FileNotFoundError):
+        if DRIVES.intersection(path.resolve().parts):
+            os.truncate(path, 0)
+        path.unlink()
 
 
 def load_latest(folder: str | os.PathLike) -> tuple[Path, dict[str, Any]] | None:

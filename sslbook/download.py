@@ -24,6 +24,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sslbook.bar import progress_bar
+from sslbook.files import alone
 
 TIMEOUT = 20.0  # seconds without a byte
 SLOW = 200e3  # bytes a second; cs.toronto.edu gives 60e3, any other mirror below more than 1e6
@@ -132,7 +133,7 @@ def fetch(
         return path
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.parent):
+    with alone(path.parent):
         if not _agree(_md5(path), md5):  # else another process was faster
             how = dict(slow=slow, timeout=timeout, patience=patience, show_progress=show_progress)
             _from_mirrors(urls, path, md5, **how)
@@ -255,19 +256,6 @@ def _check_space(part: Path, total: int | None) -> None:
             f"no room for {part.stem} in {part.parent}: {need / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free. "
             "Free some space there or choose another folder."
         )
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time downloads into `folder`, where the system can lock; the others wait."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ImportError, OSError):  # Windows, some network drives: the md5 still protects
-            import fcntl
-
-            handle = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _md5(path: Path) -> str | None:
