@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from sslbook.bar import progress_bar
-from sslbook.images import ImageSet, as_rows
+from sslbook.images import ImageSet, as_rows, checksum, some_rows
 
 UNLABELLED = "unlabelled"  # a sub-folder of this name has no labels, as photos that lie in none
 
@@ -98,10 +98,15 @@ class PhotoStream:
             )
         self.side, self.name = size, self.path.resolve().name
         self._warned = False  # of photos that can't be read
+        self._idle: DataLoader | None = None  # its workers wait for the next reading
         owners = [_class_of(file, self.path) for file in self.files]
         self.classes = _classes(owners)
         self.labels = _numbered(owners, self.classes)
-        self.workers = min(8, os.cpu_count() or 1) if workers is None else workers
+        cores = os.cpu_count() or 1
+        self.workers = min(8, cores) if workers is None else workers
+        most = max(32, 2 * cores)
+        if not 0 <= self.workers <= most:
+            raise ValueError(f"workers must lie between 0 and {most} on this machine, got {workers}")
 
     def __len__(self) -> int:
         return len(self.files)
@@ -121,41 +126,75 @@ class PhotoStream:
         return _read_photos(self.path, files, self.side, show_progress=False, classes=self.classes)
 
     def batches(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
-        """The photos (n, 3, side, side) of each batch of rows, uint8, some batches ahead."""
-        loader = DataLoader(
+        """The photos (n, 3, side, side) of each batch of rows, uint8, some batches ahead.
+
+        Workers stay for the next call, until `close`. Raises ChildProcessError if one of them dies.
+        """
+        loader, self._idle = self._idle or self._loader(), None  # a second reading at once gets workers of its own
+        loader.batch_sampler[:] = [part.tolist() for part in rows]
+        try:
+            decoded = _translated(iter(loader))
+            for images, broken in decoded:
+                if isinstance(images, str):
+                    raise ValueError(images)
+                self._note(broken)
+                yield torch.as_tensor(images)
+        except BaseException:  # the traceback would keep the workers, and later ones would inherit them
+            _end(loader)
+            raise
+        if self._idle is None:
+            self._idle = loader
+        else:
+            _end(loader)
+
+    def close(self) -> None:
+        """End the workers; a later `batches` starts others."""
+        if self._idle is not None:
+            _end(self._idle)
+            self._idle = None
+
+    def checksum(self) -> str:
+        """That of the same photos as an `ImageSet`: of their names and of some of their pixels."""
+        decoded = _Decoded(self.files, self.side)
+        images, broken = _collate([decoded[i] for i in some_rows(len(self)).tolist()])
+        if isinstance(images, str):
+            raise ValueError(images)
+        self._note(broken)
+        return checksum([file.relative_to(self.path).as_posix() for file in self.files], [torch.as_tensor(images)])
+
+    def _loader(self) -> DataLoader:
+        return DataLoader(
             _Decoded(self.files, self.side),
-            batch_sampler=[part.tolist() for part in rows],
+            batch_sampler=[],  # filled for each reading
             num_workers=self.workers,
+            persistent_workers=self.workers > 0,  # where processes are spawned, each loads PyTorch anew for seconds
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # the global one belongs to the method
         )
+
+    def _note(self, broken: list[tuple[str, str]]) -> None:
+        """List photos that can't be read, with a warning at the first."""
         known = {file for file, _ in self.skipped}
-        decoded = iter(loader)
-        try:
-            for images, broken in decoded:
-                new = [(file, reason) for file, reason in dict(broken).items() if file not in known]
-                if new and not self._warned:
-                    self._warned = True
-                    what = f"{new[0][0]} can't be read ({new[0][1]})"
-                    warnings.warn(f"{what}: other photos stand in for such ones, see .skipped", stacklevel=2)
-                self.skipped += new
-                known.update(file for file, _ in new)
-                yield images
-        finally:  # after an error the traceback would keep the workers, and later ones would inherit them
-            getattr(decoded, "_shutdown_workers", lambda: None)()
+        new = [(file, reason) for file, reason in dict(broken).items() if file not in known]
+        if new and not self._warned:
+            self._warned = True
+            what = f"{new[0][0]} can't be read ({new[0][1]})"
+            warnings.warn(f"{what}: other photos stand in for such ones, see .skipped", stacklevel=3)
+        self.skipped += new
 
     def __repr__(self) -> str:
         return f"<PhotoStream {self.name!r}: {len(self)} photos, {self.workers} workers>"
 
 
 class _Decoded(Dataset):
-    """Photo i, or the next that can be read, and what could not."""
+    """Photo i, or the next that can be read, and what could not. After a hundred in vain, why, in place of the photo:
+    an error in a worker would arrive with the worker's traceback in its message."""
 
     def __init__(self, files: list[Path], size: int):
         self.files, self.size = files, size
 
-    def __getitem__(self, i: int) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    def __getitem__(self, i: int) -> tuple[np.ndarray | str, list[tuple[str, str]]]:
         broken = []
         for step in range(min(100, len(self.files))):
             file = self.files[(i + step) % len(self.files)]
@@ -164,12 +203,45 @@ class _Decoded(Dataset):
             if not isinstance(photo, str):
                 return photo, broken
             broken.append((str(file), photo))
-        raise ValueError(f"{len(broken)} photos one after the other can't be read, from {broken[0][0]}: {broken[0][1]}")
+        why = f"{len(broken)} photos one after the other can't be read, from {broken[0][0]}: {broken[0][1]}"
+        return why, broken
 
 
-def _collate(photos: list[tuple[np.ndarray, list[tuple[str, str]]]]) -> tuple[Tensor, list[tuple[str, str]]]:
+def _collate(photos: list[tuple[np.ndarray | str, list]]) -> tuple[Tensor | np.ndarray | str, list[tuple[str, str]]]:
+    """A batch, and what could not be read; or why there is none.
+
+    A worker's batch is put into shared memory here. Later its queue would do so, and where there is too little, as in
+    Docker's default of 64 MB, lose the batch for which the training waits. Then it goes through a pipe, as an array.
+    """
+    broken = [b for _, broken in photos for b in broken]
+    for photo, _ in photos:
+        if isinstance(photo, str):
+            return photo, broken
     images = np.ascontiguousarray(np.stack([photo for photo, _ in photos]))  # Pillow's have the colour last in memory
-    return torch.from_numpy(images), [b for _, broken in photos for b in broken]
+    if get_worker_info() is None:
+        return torch.from_numpy(images), broken
+    try:
+        return torch.from_numpy(images).share_memory_(), broken
+    except RuntimeError:
+        return images, broken
+
+
+def _translated(decoded: Iterator) -> Iterator:
+    """What a DataLoader gives; a worker that died is a ChildProcessError."""
+    try:
+        yield from decoded
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ChildProcessError(
+            f"a process that reads photos died ({str(error).splitlines()[0]}). On Windows and macOS a script must "
+            'begin its work below `if __name__ == "__main__":`. If memory ran out, take fewer workers; 0 needs none.'
+        ) from error
+
+
+def _end(loader: DataLoader) -> None:
+    getattr(loader._iterator, "_shutdown_workers", lambda: None)()
+    loader._iterator = None
 
 
 def _open_folder(path: str | os.PathLike, size: int) -> tuple[Path, list[Path], list[tuple[str, str]]]:

@@ -15,7 +15,7 @@ from made_up import assert_equal_states
 from PIL import Image
 
 from sslbook import photos
-from sslbook.callbacks import Checkpoints
+from sslbook.callbacks import AfterEpoch, Checkpoints
 from sslbook.images import ImageSet
 from sslbook.methods import METHODS
 from sslbook.photos import PhotoStream, from_folder
@@ -163,6 +163,90 @@ def test_no_worker_outlives_its_batches(folder, tmp_path):
     assert error.tb is not None and multiprocessing.active_children() == []
 
 
+def test_workers_stay_for_the_next_epoch_and_end_with_the_training(folder, whole):
+    """Where processes are spawned, each takes seconds to load PyTorch."""
+    stream, order, seen = PhotoStream(folder, SIZE, 2), rows(40, 16), []
+    for _ in range(3):
+        assert all(torch.equal(*pair) for pair in zip(silent(stream, order), whole.batches(order), strict=True))
+        seen.append({process.pid for process in multiprocessing.active_children()})
+    assert seen[0] == seen[1] == seen[2] and len(seen[0]) == 2
+    at_once = zip(stream.batches(order), stream.batches(order[::-1]), strict=True)
+    for (one, two), a, b in zip(at_once, order, order[::-1], strict=True):
+        assert torch.equal(one, whole.images[a]) and torch.equal(two, whole.images[b])
+    stream.close()
+    stream.close()
+    assert multiprocessing.active_children() == []
+    pids = AfterEpoch(lambda epoch, method: seen.append({p.pid for p in multiprocessing.active_children()}))
+    pretrain(METHODS["SimCLR"].make_tiny(), stream, **OPTIONS, callbacks=[pids])
+    assert seen[-1] == seen[-2] and len(seen[-1]) == 2 and multiprocessing.active_children() == []
+
+
+def test_too_little_shared_memory_does_not_stop_it(folder, whole, monkeypatch):
+    """Docker gives 64 MB. What PyTorch says then; workers are forked, so they have this tensor too."""
+
+    def full(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    order = rows(40, 16)
+    for batch, wanted in zip(silent(PhotoStream(folder, SIZE, 2), order), whole.batches(order), strict=True):
+        assert torch.equal(batch, wanted) and batch.stride() == wanted.stride()
+
+
+def test_a_worker_that_dies_is_said_in_one_line(folder):
+    batches = PhotoStream(folder, SIZE, 1).batches(rows(40, 4) * 20)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    with pytest.raises(ChildProcessError, match=r"^a process that reads photos died .*Killed.*fewer workers") as error:
+        list(batches)
+    assert "\n" not in str(error.value) and multiprocessing.active_children() == []
+
+
+SPAWNED = """
+import multiprocessing
+import sys
+import torch
+from sslbook.photos import PhotoStream
+def main():
+    stream = PhotoStream(sys.argv[1], 32, workers=1)
+    print(sum(len(batch) for _ in range(2) for batch in stream.batches([torch.arange(8)])))
+multiprocessing.set_start_method("spawn", force=True)
+"""
+
+
+def test_where_processes_are_spawned_a_script_needs_its_guard_and_is_told(folder, tmp_path):
+    guarded, bare = tmp_path / "guarded.py", tmp_path / "bare.py"
+    guarded.write_text(
+        SPAWNED.replace("multiprocessing.set", 'if __name__ == "__main__":\n    multiprocessing.set') + "    main()\n"
+    )
+    bare.write_text(f"{SPAWNED}main()\n")
+    runs = [
+        subprocess.run([sys.executable, file, folder], capture_output=True, text=True, timeout=120)
+        for file in (guarded, bare)
+    ]
+    assert runs[0].returncode == 0 and runs[0].stdout == "16\n", runs[0].stderr
+    assert runs[1].returncode and 'a script must begin its work below `if __name__ == "__main__":`' in runs[1].stderr
+
+
+def test_how_many_workers(folder, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for wrong in (-1, 33, 99_999_999):
+        with pytest.raises(ValueError, match=f"workers must lie between 0 and 32 on this machine, got {wrong}"):
+            PhotoStream(folder, SIZE, wrong)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert PhotoStream(folder, SIZE, 128).workers == 128
+
+
+def test_the_checksum_is_that_of_the_folder_in_memory_and_changes_with_a_photo(folder, whole, tmp_path):
+    assert PhotoStream(folder, SIZE, 0).checksum() == whole.checksum()
+    sums = {whole.checksum(), PhotoStream(folder, 16, 0).checksum()}
+    for name, seed in (("0.png", 0), ("0.png", 1), ("1.png", 1)):
+        save(tmp_path / name, seed)
+        sums |= {from_folder(tmp_path, SIZE, show_progress=False).checksum(), PhotoStream(tmp_path, SIZE, 0).checksum()}
+    assert len(sums) == 5
+
+
 # ---- photos that can't be read
 
 
@@ -213,7 +297,9 @@ def test_a_hundred_broken_photos_one_after_the_other_are_an_error(workers, tmp_p
     assert np.array_equal(batch[1].numpy(), photos._read_photo(tmp_path / "000.png", SIZE))
     assert len(stream.skipped) == 128
     (tmp_path / "100.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"100 photos one after the other can't be read, from .*001\.png: empty file"):
+    with pytest.raises(
+        ValueError, match=r"^100 photos one after the other can't be read, from .*001\.png: empty file$"
+    ):
         list(stream.batches([torch.tensor([1])]))
 
 
