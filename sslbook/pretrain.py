@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -124,6 +126,14 @@ class Settings:
         """Raise ValueError if they can't train on n images."""
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be positive and finite, got {self.lr}")
+        for name in ("weight_decay", "warmup_epochs"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {value}")
+        if not -(2**63) <= self.seed < 2**64:
+            raise ValueError(f"seed must have at most 64 bits, got {self.seed}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {self.optimizer!r}")
         if not 2 <= self.batch_size <= n:
@@ -157,6 +167,7 @@ class Run:
         self.epoch_start = self.generator.get_state()
         self.terms: dict[str, Tensor] = {}
         self.seconds = 0.0
+        self.arguments = _arguments(method)
         method.to(memory_format=torch.channels_last)
         sync_batch_norm(method)
         self.optimizers = _optimizers(method, settings, self.device)
@@ -183,6 +194,8 @@ class Run:
             finally:
                 for callback in self.callbacks:
                     callback.close()
+                if isinstance(self.data, PhotoStream):
+                    self.data.close()
         return self.history
 
     def train_epoch(self) -> None:
@@ -291,7 +304,8 @@ class Run:
 
     def is_alike(self) -> bool:
         """Does every process stand at the same step?"""
-        return all_reduce_mean(torch.tensor(float(self.step))).item() == self.step
+        step = torch.tensor(float(self.step), device=self.device)  # NCCL has no way for tensors on the CPU
+        return all_reduce_mean(step).item() == self.step
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds. All processes call it: their terms and buffers are averaged."""
@@ -310,16 +324,19 @@ class Run:
             optimizers={turn: optimizer.state_dict() for turn, optimizer in self.optimizers.items()},
             scaler=self.scaler.state_dict(),
             history=asdict(self.history),
+            identity=self.identity,
+            threads=torch.get_num_threads(),
         )
 
     def load_state(self, path: Path, state: dict[str, Any]) -> None:
         """Go on from what `state` gave; raises CheckpointError if it is of another run."""
         try:
-            self._check_config(path, state["history"]["config"])
+            self._check_config(path, state["history"]["config"], state["identity"])
             self.method.load_state_dict(state["method"])
             for turn, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][turn])
-            self.scaler.load_state_dict(state["scaler"])
+            if state["scaler"]:  # else it began in bfloat16 or on a CPU: float16 finds its scale anew
+                self.scaler.load_state_dict(state["scaler"])
             self.generator.set_state(state["generator"])
             torch.set_rng_state(state["torch_rng"])
             self.step, self.seconds, self.epoch_start = state["step"], state["seconds"], state["epoch_start"]
@@ -329,21 +346,45 @@ class Run:
             self.history.epochs, self.history.losses = state["history"]["epochs"], state["history"]["losses"]
         except CheckpointError:
             raise
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path} does not fit this method: {error}") from error
+        except (AttributeError, IndexError, KeyError, TypeError, RuntimeError, ValueError) as error:
+            what = " ".join(str(error).split())[:300]  # PyTorch's has a line for each weight
+            raise CheckpointError(f"{path} does not fit this method: {what}") from error
+        if state["threads"] != torch.get_num_threads() and self.device.type == "cpu":
+            warnings.warn(
+                f"{path} is of a run with {state['threads']} threads, here are {torch.get_num_threads()}: "
+                "sums are rounded otherwise, so the end is close to that of a run never stopped, not equal to it",
+                stacklevel=2,
+            )
 
     def _config(self) -> dict[str, Any]:
         about = dict(method=type(self.method).__name__, images=len(self.data), size=list(self.data.size))
         return about | asdict(self.settings) | dict(views=self.views.settings())
 
-    def _check_config(self, path: Path, found: dict[str, Any]) -> None:
-        config = self.history.config
-        differing = [f"{k}: {found.get(k)!r} there, {v!r} now" for k, v in config.items() if found.get(k) != v]
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What else must be the same when a run goes on: the images, and every number of the method and its layers."""
+        return {"checksum of the images": self.data.checksum()} | self.arguments
+
+    def _check_config(self, path: Path, config: dict[str, Any], identity: dict[str, Any]) -> None:
+        pairs = [(name, config.get(name), now) for name, now in self.history.config.items()]
+        # another PyTorch's layers may say more of themselves
+        pairs += [(name, identity[name], now) for name, now in self.identity.items() if name in identity]
+        differing = [f"{name}: {there!r} there, {now!r} now" for name, there, now in pairs if there != now]
         if differing:
             raise CheckpointError(
-                f"{path} belongs to a run with other settings ({'; '.join(differing)}). "
+                f"{path} belongs to a run with other settings ({'; '.join(differing[:8])}). "
                 "Use the same settings to go on, or another folder to start afresh."
             )
+
+
+def _arguments(method: Method) -> dict[str, Any]:
+    """What a method and its layers were made with, as far as they keep it: {"temperature": 0.5, "encoder.1.eps": …}."""
+    found = {}
+    for place, module in method.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, bool | int | float | str) and name != "training" and not name.startswith("_"):
+                found[f"{place}.{name}".removeprefix(".")] = value
+    return found
 
 
 def _optimizers(method: Method, settings: Settings, device: torch.device) -> dict[str, torch.optim.Optimizer]:

@@ -4,6 +4,7 @@ Whatever is made on the CPU and meets a tensor on the GPU is an error here, as i
 GPU in a step (`.item()`, `nonzero`): a fake tensor has no value to wait for.
 """
 
+import contextlib
 from collections import Counter, defaultdict
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from sslbook import pretrain, views
+from sslbook import distributed, pretrain, views
 from sslbook.images import ImageSet
 from sslbook.losses import info_nce_loss
 from sslbook.methods import METHODS, SimCLR
@@ -174,6 +175,22 @@ def test_each_optimizer(optimizer, monkeypatch):
     run = train(method, monkeypatch, torch.bfloat16, Given(method.views(SIZE)), optimizer)
     states = [state for p in run.optimizers["all"].state.values() for state in p.values()]
     assert states and all(state.device.type == "cuda" for state in states)
+
+
+def test_what_processes_share_lies_on_the_gpu(monkeypatch):
+    """NCCL moves nothing else."""
+    method = METHODS["BYOL"].make_tiny()
+    run = train(method, monkeypatch, torch.bfloat16, Given(method.views(SIZE)))
+    run.started, run.identity, shared = 0.0, {}, []
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    for collective in ("all_reduce", "broadcast"):
+        monkeypatch.setattr(distributed.dist, collective, lambda x, *source: shared.append(x.device.type))
+    for share in (run.is_alike, run.state, run.end_epoch, lambda: distributed.broadcast_state(method)):
+        before = len(shared)
+        with next(method.parameters()).fake_mode, contextlib.suppress(DataDependentOutputException):
+            share()
+        assert len(shared) > before
+    assert set(shared) == {"cuda"}
 
 
 # -- these tests can fail

@@ -8,17 +8,19 @@ import sys
 from pathlib import Path
 
 import made_up
+import numpy as np
 import pytest
 import torch
 from made_up import StopsAt, assert_equal_states
 
 from sslbook import checkpoint, evaluate, finetune, sets
-from sslbook.callbacks import Callback, Checkpoints, Log, Probe
+from sslbook import pretrain as engine
+from sslbook.callbacks import AfterEpoch, Callback, Checkpoints, Log, Probe
 from sslbook.checkpoint import CheckpointError
 from sslbook.encoders import ConvNet
 from sslbook.images import ImageSet
 from sslbook.methods import METHODS, SimCLR
-from sslbook.pretrain import Run, TrainingDivergedError, pretrain
+from sslbook.pretrain import Run, Settings, TrainingDivergedError, pretrain
 from sslbook.views import Augmentation, Views, crop_views, shapes_views
 
 TRAIN, TEST = sets.load("shapes", train=256, test=64)
@@ -204,7 +206,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_kept(tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(CheckpointError, match=r"run with other settings \(lr: 0.003 there, 0.1 now\).*another folder"):
         train(simclr(), callbacks=[Checkpoints(folder)], lr=0.1)
-    with pytest.raises(CheckpointError, match="does not fit this method"):
+    with pytest.raises(CheckpointError, match=r"with other settings \(encoder.features_dim: 16 there, 32 now; "):
         train(SimCLR(ConvNet(width=4), dim=8), callbacks=[Checkpoints(folder)])
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     checkpoint.save(tmp_path / "foreign/step-000000001.pt", {"state_dict": {}})
@@ -214,6 +216,85 @@ def test_a_checkpoint_of_other_settings_is_refused_and_kept(tmp_path):
     with pytest.raises(CheckpointError, match="is or lies below a file: give a folder"):
         Checkpoints(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "hello"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_argument_of_the_method_that_changed_is_refused(name, tmp_path):
+    """Each of them: either the run names it, or the weights do not fit."""
+    entry = METHODS[name]
+    number = len(entry.method.views(32))
+    how = dict(epochs=1, views=shapes_views(32)[:number])
+    train(entry.make_tiny(), callbacks=[Checkpoints(tmp_path)], **how)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    arguments = list(inspect.signature(entry.method).parameters.values())[1:]
+    changed = 0
+    for argument in arguments:
+        value = entry.tiny.get(argument.name, argument.default)
+        encoder = entry.make_tiny().encoder
+        for other in others(value):
+            try:
+                method = entry.method(encoder, **entry.tiny | {argument.name: other})
+            except ValueError:
+                continue  # it takes no such value
+            with pytest.raises(CheckpointError, match=r"with other settings|does not fit this method"):
+                train(method, callbacks=[Checkpoints(tmp_path)], **how)
+            changed += 1
+            break
+    assert changed == len(arguments) >= 3
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    train(entry.make_tiny(), callbacks=[Checkpoints(tmp_path)], **how)
+
+
+def others(value):
+    """Values that are not this one."""
+    if isinstance(value, bool):
+        return [not value]
+    if value is None:
+        return [5]
+    return [2 * value, value / 2, value - 1] if isinstance(value, float) else [2 * value, value + 1, value - 1]
+
+
+def test_other_images_of_the_same_number_are_refused_and_a_copy_is_not(tmp_path):
+    train(simclr(), callbacks=[Checkpoints(tmp_path)])
+    images = TRAIN.images.clone()
+    train(simclr(), images, callbacks=[Checkpoints(tmp_path)])
+    images[37, 1, 2, 3] ^= 1
+    with pytest.raises(CheckpointError, match=r"with other settings \(checksum of the images: '\w{16}' there, '\w"):
+        train(simclr(), images, callbacks=[Checkpoints(tmp_path)])
+
+
+def test_another_number_of_threads_is_said(tmp_path, monkeypatch):
+    train(simclr(), callbacks=[Checkpoints(tmp_path)])
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    with pytest.warns(UserWarning, match=rf"{threads} threads, here are {threads + 1}: sums are rounded otherwise"):
+        train(simclr(), callbacks=[Checkpoints(tmp_path)])
+
+
+def test_a_run_goes_on_where_half_precision_is_another(tmp_path, monkeypatch):
+    """bfloat16 or a CPU here, float16 with its scale there, and back."""
+    halves = [None, torch.float16, torch.bfloat16, torch.float16, torch.float16, None]
+    scales = []
+    for epoch, dtype in enumerate(halves, 1):
+        monkeypatch.setattr(engine, "_amp_dtype", lambda device, dtype=dtype: dtype)
+        run = Run(simclr(), TRAIN, shapes_views(), Settings(6, 64, "sgd", 0.05, 0, 0, 0), [Checkpoints(tmp_path)])
+        run.total = 4 * epoch
+        run.train()
+        scales.append(run.scaler.state_dict().get("_growth_tracker"))
+        assert len(run.history.losses) == 4 * epoch and np.isfinite(run.history.losses).all()
+    assert scales == [None, 4, None, 4, 8, None], "a scale is kept from one float16 to the next"
+
+
+def test_two_trainings_do_not_write_into_one_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "PATIENCE", 0.1)
+
+    def second(epoch, method):
+        with pytest.raises(TimeoutError, match=f"another process writes to {tmp_path}: wait for its end"):
+            train(simclr(1), callbacks=[Checkpoints(tmp_path)])
+
+    train(simclr(), callbacks=[Checkpoints(tmp_path), AfterEpoch(second)])
+    train(simclr(), callbacks=[Checkpoints(tmp_path)])
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_only_damaged_ones_are_an_error(tmp_path):
@@ -288,7 +369,7 @@ def test_out_of_memory_says_which_batch_to_try(error, optimizer, message):
 
 @pytest.mark.parametrize(
     ("at", "weights", "message"),
-    [(5, False, r"the loss became nan by step \d+, in epoch 2"), (8, True, r"encoder.* no longer finite, in epoch 2")],
+    [(5, False, r"the loss became nan by step 8, in epoch 2"), (8, True, r"encoder.* no longer finite, in epoch 2")],
     ids=["loss", "weights"],
 )
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(at, weights, message, tmp_path):
@@ -345,6 +426,10 @@ def test_it_takes_plain_tensors_and_the_method_s_own_views():
         (dict(batch_size=257), "between 2 and the 256 images, got 257"),
         (dict(batch_size=1), "between 2 and the 256 images, got 1"),
         (dict(optimizer="adam"), "one of sgd, adamw, lars; got 'adam'"),
+        *((dict(lr=lr), f"lr must be positive and finite, got {lr}") for lr in (0, -1, math.inf, math.nan)),
+        *((dict(weight_decay=x), f"weight_decay must be finite and not negative, got {x}") for x in (-1, math.nan)),
+        *((dict(warmup_epochs=x), f"warmup_epochs must be .* not negative, got {x}") for x in (-1, math.inf)),
+        (dict(seed=2**64), "seed must have at most 64 bits, got 18446744073709551616"),
     ],
 )
 def test_refuses_nonsense(options, message):
@@ -357,8 +442,9 @@ def test_callbacks_refuse_nonsense(tmp_path):
         Probe(TRAIN, TEST, every=0)
     with pytest.raises(ValueError, match="keep must be at least 1 checkpoint, got 0"):
         Checkpoints(tmp_path, keep=0)
-    with pytest.raises(ValueError, match="every must be more than 0 epochs, got 0"):
-        Checkpoints(tmp_path, every=0)
+    for every in (0, -1, math.inf, math.nan):
+        with pytest.raises(ValueError, match=f"every must be more than 0 epochs and finite, got {every}"):
+            Checkpoints(tmp_path, every=every)
 
 
 def test_simclr_learns_shapes_in_seconds():
