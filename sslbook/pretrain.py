@@ -304,7 +304,7 @@ class Run:
 
     def is_alike(self) -> bool:
         """Does every process stand at the same step?"""
-        step = torch.tensor(float(self.step), device=self.device)  # NCCL has no way for tensors on the CPU
+        step = torch.full((), float(self.step), device=self.device)  # NCCL has no way for tensors on the CPU
         return all_reduce_mean(step).item() == self.step
 
     def state(self) -> dict[str, Any]:
