@@ -230,8 +230,8 @@ def _translated(decoded: Iterator) -> Iterator:
     """What a DataLoader gives; a worker that died is a ChildProcessError."""
     try:
         yield from decoded
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:  # the last two: it died while it handed over a batch
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise ChildProcessError(
             f"a process that reads photos died ({str(error).splitlines()[0]}). On Windows and macOS a script must "

@@ -198,7 +198,7 @@ def test_a_worker_that_dies_is_said_in_one_line(folder):
     next(batches)
     (worker,) = multiprocessing.active_children()
     worker.kill()
-    with pytest.raises(ChildProcessError, match=r"^a process that reads photos died \(DataLoader worker .*fewer workers") as error:
+    with pytest.raises(ChildProcessError, match=r"^a process that reads photos died \(.*fewer workers") as error:
         list(batches)
     assert "\n" not in str(error.value) and multiprocessing.active_children() == []
 
