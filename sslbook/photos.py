@@ -233,8 +233,9 @@ def _translated(decoded: Iterator) -> Iterator:
     except (RuntimeError, ConnectionError, EOFError) as error:  # the last two: it died while it handed over a batch
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ChildProcessError(
-            f"a process that reads photos died ({str(error).splitlines()[0]}). On Windows and macOS a script must "
+            f"a process that reads photos died ({reason}). On Windows and macOS a script must "
             'begin its work below `if __name__ == "__main__":`. If memory ran out, take fewer workers; 0 needs none.'
         ) from error
 
