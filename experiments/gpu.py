@@ -2,6 +2,8 @@
 
     python experiments/gpu.py device results/gpu       # does everything run, and agree with the CPU?
     python experiments/gpu.py throughput results/gpu   # a SimCLR step of a ResNet-18, against the usual ways to feed it
+    python experiments/gpu.py head-to-head results/gpu # every method with the gpu budget's recipe, on CIFAR-10
+    python experiments/gpu.py speedrun results/gpu     # to 90 % kNN on CIFAR-10, in $SECONDS_LEFT
 
 writes <folder>/<part>.json after every row, so that a part that is cut off keeps what it has. `--small` shows on a CPU
 that a part runs.
@@ -299,7 +301,7 @@ def only_views(n: int, batch: int):
     batches = ours(n, batch)
 
     def run() -> int:
-        for made in batches():
+        for _ in batches():
             pass
         return n
 

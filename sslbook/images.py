@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from sslbook.devices import send
-
 
 @dataclass(eq=False, repr=False)
 class ImageSet:
@@ -68,7 +66,8 @@ class ImageSet:
 
     def batches(self, rows: Sequence[Tensor]) -> Iterator[Tensor]:
         """The images (n, 3, H, W) of each batch of rows, one batch after the other."""
-        for index in send(torch.cat(list(rows)), self.images.device).split([len(part) for part in rows]):
+        order = torch.cat(list(rows)).to(self.images.device, non_blocking=True)
+        for index in order.split([len(part) for part in rows]):
             yield self.images.index_select(0, index)
 
     def checksum(self) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sslbook.devices import send
 from sslbook.images import as_floats
 
 CROP_TRIES = 10  # as torchvision's RandomResizedCrop: draw a box up to ten times until one fits
@@ -43,7 +42,7 @@ class ViewParameters:
         return ViewParameters(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     def to(self, device: torch.device | str) -> ViewParameters:
-        return ViewParameters(*(send(getattr(self, f.name), device) for f in fields(self)))
+        return ViewParameters(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ class Augmentation:
         if self.jitter:
             x = color_jitter(x, parameters.factors, parameters.order)
         if self.grey:
-            rows = send(parameters.grey.nonzero()[:, 0], x.device)
+            rows = parameters.grey.nonzero()[:, 0].to(x.device, non_blocking=True)
             x[rows] = grey(x[rows])
         if self.blur:
             x = gaussian_blur(x, p.sigma, blur_kernel_size(self.size))
@@ -217,14 +216,14 @@ def color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     to_mean = torch.where(which == CONTRAST, 1 - f, 0.0)
     to_grey = torch.where(which == SATURATION, 1 - f, 0.0)
     mix = torch.stack([f, to_mean, to_grey])[..., None, None, None]  # (3, n, 3, 1, 1, 1)
-    mix, turns = (send(numbers.to(images.dtype), images.device) for numbers in (mix, on_cpu[rows, HUE]))
-    x = images.index_select(0, send(rows, images.device))
+    mix, turns = (numbers.to(images, non_blocking=True) for numbers in (mix, on_cpu[rows, HUE]))
+    x = images.index_select(0, rows.to(images.device, non_blocking=True))
     for i in range(3):
         _blend_(x[until[i] : until[3]], *mix[:, until[i] : until[3], i])
     _turn_hue_(x[: until[3]], turns[: until[3]])
     for i in range(3):
         _blend_(x[: until[i]], *mix[:, : until[i], i])
-    return x.index_select(0, send(rows.argsort(), images.device))
+    return x.index_select(0, rows.argsort().to(images.device, non_blocking=True))
 
 
 def plain_color_jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:

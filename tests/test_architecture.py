@@ -30,7 +30,7 @@ LAYERS = [
     "methods",
     "losses encoders vit heads norms",
     "views images sets photos",
-    "allocator bar checkpoint devices distributed download ema files history optim results shapes",
+    "allocator bar checkpoint distributed download ema files history optim results shapes",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 LOOP = ("pretrain", "callbacks", "finetune", "history", "checkpoint", "distributed", "methods/base")
@@ -143,6 +143,7 @@ ELSEWHERE = {
     "SimCLR": {  # the book's example
         "benchmarks/bench.py",
         "experiments/byol_recipe.py",
+        "experiments/gpu.py",
         "experiments/speedrun.py",
         "experiments/transfer.py",
         "sslbook/speedrun.py",

@@ -45,8 +45,9 @@ class PretendedGPU(FakeTensorMode):
         if func._schema.name in self.PRODUCTS and len(factors) > 1:
             raise RuntimeError(f"{func} wants tensors of the same dtype, got {factors}")
         if self.in_step and func._schema.name == "aten::_to_copy" and args[0].device.type == "cpu":
-            if torch.device(kwargs.get("device") or "cpu").type == "cuda" and not kwargs.get("non_blocking"):
-                raise RuntimeError("the CPU waits for the GPU until this copy is made: use devices.send")
+            to_gpu = torch.device(kwargs.get("device") or "cpu").type == "cuda"
+            if to_gpu and not kwargs.get("non_blocking"):
+                raise RuntimeError("the CPU waits for the GPU until this copy is made: pass non_blocking=True")
         return super().__torch_dispatch__(func, types, args, kwargs)
 
 
@@ -110,7 +111,6 @@ def pretend(monkeypatch):
     monkeypatch.setattr(nn.Module, "_apply", apply)
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda x: x)
 
 
 class Given(views.Views):
@@ -247,7 +247,7 @@ class MixesTypes(SimCLR):
         (OnTheCPU, "two devices, cpu and cuda"),
         (NoBuffer, "convert all Tensors to FakeTensors"),
         (Waits, "aten._local_scalar_dense"),
-        (WaitsForACopy, "devices.send"),
+        (WaitsForACopy, "non_blocking=True"),
         (MixesTypes, "same dtype"),
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslbook.devices import send
 from sslbook.distributed import rand
 from sslbook.losses import masked_error
 from sslbook.methods.base import Method
@@ -77,7 +76,7 @@ class MAE(Method):
             noise = rand(tokens.shape[:2])
         if noise.shape != tokens.shape[:2]:
             raise ValueError(f"noise must be {tuple(tokens.shape[:2])}, got {tuple(noise.shape)}")
-        ids_shuffle = send(noise, tokens.device).argsort(dim=1, stable=True)
+        ids_shuffle = noise.to(tokens.device, non_blocking=True).argsort(dim=1, stable=True)
         return self.masked(tokens, ids_shuffle, self.keep)
 
     def masked(self, tokens: Tensor, ids_shuffle: Tensor, keep: int):

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbook.devices import send
 from sslbook.distributed import all_gather, shard
 from sslbook.ema import ema_copy, update_ema
 from sslbook.encoders import features_dim
@@ -92,7 +91,7 @@ class MoCo(Method):
             return F.normalize(self.f_k(images), dim=1)
         images = all_gather(images)  # the shuffle crosses GPUs
         order = torch.randperm(len(images))  # on the CPU, whose generator a checkpoint keeps
-        order = send(order, images.device)
+        order = order.to(images.device, non_blocking=True)
         k = all_gather(F.normalize(self.f_k(images[shard(order)]), dim=1))
         return shard(torch.empty_like(k).index_copy_(0, order, k))
 

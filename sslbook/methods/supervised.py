@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbook.devices import send
 from sslbook.encoders import features_dim
 from sslbook.methods.base import Method
 from sslbook.views import crop_views
@@ -40,6 +39,6 @@ class Supervised(Method):
         rows = self.now.rows
         if rows is None:
             raise ValueError("which images are these? Inside `pretrain` the loop says so")
-        labels = self.labels[send(rows, self.labels.device)]
+        labels = self.labels[rows.to(self.labels.device, non_blocking=True)]
         scores = [self.classifier(self.encoder(view)) for view in views]
         return torch.stack([F.cross_entropy(s.float(), labels) for s in scores]).mean()
