@@ -144,6 +144,7 @@ ELSEWHERE = {
         "benchmarks/bench.py",
         "experiments/byol_recipe.py",
         "experiments/gpu.py",
+        "experiments/labels.py",
         "experiments/speedrun.py",
         "experiments/transfer.py",
         "sslbook/speedrun.py",

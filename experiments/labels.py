@@ -1,0 +1,111 @@
+"""What are unlabelled pictures worth? Four equal rivals get the same few labels and the same number of steps.
+
+    python experiments/labels.py cpu            # the shapes
+    python experiments/labels.py cifar10-cpu    # CIFAR-10, looked for in $SSLBOOK_DATA, else downloaded
+    python experiments/labels.py cpu --small    # does it run at all? Nothing is written
+
+writes results/studies/labels-<budget>.json. The rivals: from scratch with crops and flips; from scratch with the
+pre-training's own views; a linear probe on a pre-trained encoder; that encoder fine-tuned with those views. The first
+two see no unlabelled picture. Each seed has its own weights and its own draw of labels. Rows that the log holds are not
+made again.
+"""
+
+import argparse
+import copy
+import time
+from dataclasses import replace
+
+import torch
+
+from sslbook import evaluate, results
+from sslbook.budget import BUDGETS, Budget
+from sslbook.finetune import supervised
+from sslbook.images import ImageSet
+from sslbook.pretrain import pretrain
+from sslbook.views import Augmentation, crop_views
+
+METHOD = "SimCLR"
+RIVALS = ("from scratch", "from scratch, with the views", "linear probe", "fine-tuned")
+SEEDS = (0, 1, 2)
+SIZES = {"cpu": (16, 40, 64, 256, 1024), "cifar10-cpu": (100, 500, 2500)}
+STEPS = {"cpu": 384, "cifar10-cpu": 600}  # of those that train on labels
+
+
+def draw(labels: torch.Tensor, n: int, seed: int) -> torch.Tensor:
+    """Rows of n labelled images, equally many of each class."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1000 + seed))
+    classes = labels.unique()
+    each = n // len(classes)
+    return torch.cat([order[labels[order] == c][:each] for c in classes])
+
+
+def trained(
+    encoder: torch.nn.Module, few: ImageSet, test: ImageSet, *, steps: int, view: Augmentation, seed: int, lr: float
+) -> float:
+    """Test accuracy of a copy of the encoder after so many steps on the labels."""
+    tuned, batch = copy.deepcopy(encoder), min(len(few), 64)
+    epochs = max(1, steps * batch // len(few))
+    options = dict(batch_size=batch, view=view, seed=seed, lr=lr, show_progress=False)
+    classifier = supervised(tuned, few, epochs=epochs, **options)
+    with torch.no_grad():
+        guess = classifier(evaluate.embed(tuned, test)).argmax(dim=1)
+    return (guess == test.labels).float().mean().item()
+
+
+def pretrained(plan: Budget, train: ImageSet, seed: int, small: bool) -> torch.nn.Module:
+    """An encoder that has seen all pictures and no label, by the budget's recipe."""
+    method = plan.make(METHOD, seed)
+    options = plan.recipe(METHOD).train
+    if small:
+        options = options | dict(epochs=1)
+    pretrain(method, train, seed=seed, show_progress=False, **options)
+    return method.encoder
+
+
+def rows_of(plan: Budget, seed: int, known: set[tuple], small: bool):
+    """A row for each number of labels and rival that is not known."""
+    sizes, steps = SIZES[plan.name], 10 if small else STEPS[plan.name]
+    if all((seed, n, "fine-tuned") in known for n in sizes):
+        return
+    train, test = plan.load()
+    view, (plain,) = plan.views[0], crop_views(plan.size, plan.views[0].scale[0])
+    fresh, encoder = plan.encoder(seed=seed), pretrained(plan, train, seed, small)
+    features, unseen = evaluate.embed(encoder, train), evaluate.embed(encoder, test)
+    for n in sizes:
+        rows = draw(train.labels, n, seed)
+        for rival in RIVALS:
+            if (seed, n, rival) in known:
+                continue
+            if rival == "linear probe":
+                accuracy = evaluate.linear_evaluation(features[rows], train.labels[rows], unseen, test.labels)
+            else:
+                start = encoder if rival == "fine-tuned" else fresh
+                lr = 1e-3 if rival == "fine-tuned" else 3e-3  # a lower rate keeps what was learnt
+                shown = plain if rival == "from scratch" else view
+                accuracy = trained(start, train[rows], test, steps=steps, view=shown, seed=seed, lr=lr)
+            yield dict(seed=seed, labels=n, rival=rival, accuracy=accuracy)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("budget", choices=SIZES)
+    parser.add_argument("--small", action="store_true")
+    options = parser.parse_args()
+    plan, name = BUDGETS[options.budget], f"labels-{options.budget}"
+    if options.small:
+        plan = replace(plan, train=2560, test=256)
+    study = (not options.small and results.study(name)) or dict(rows=[], cpu_minutes=0)
+    rows, cpu, before = study["rows"], time.process_time(), study["cpu_minutes"]
+    known = {(row["seed"], row["labels"], row["rival"]) for row in rows}
+    for seed in SEEDS[:1] if options.small else SEEDS:
+        for row in rows_of(plan, seed, known, options.small):
+            print(row, flush=True)
+            rows.append(row)
+            minutes = before + (time.process_time() - cpu) / 60
+            if not options.small:
+                about = dict(method=METHOD, steps=STEPS[plan.name], again=f"python experiments/labels.py {plan.name}")
+                results.write(f"results/studies/{name}.json", rows=rows, cpu_minutes=minutes, **about)
+
+
+if __name__ == "__main__":
+    main()
