@@ -133,7 +133,7 @@ class PhotoStream:
         loader, self._idle = self._idle or self._loader(), None  # a second reading at once gets workers of its own
         loader.batch_sampler[:] = [part.tolist() for part in rows]
         try:
-            decoded = _translated(iter(loader))
+            decoded = _handed_over(iter(loader)) if self.workers else loader
             for images, broken in decoded:
                 if isinstance(images, str):
                     raise ValueError(images)
@@ -226,18 +226,31 @@ def _collate(photos: list[tuple[np.ndarray | str, list]]) -> tuple[Tensor | np.n
         return images, broken
 
 
-def _translated(decoded: Iterator) -> Iterator:
-    """What a DataLoader gives; a worker that died is a ChildProcessError."""
+@contextlib.contextmanager
+def told_if_a_worker_dies() -> Iterator[None]:
+    """Turn PyTorch's error into a ChildProcessError that says what to do; its handler raises it wherever we are."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise _died(error) from error
+
+
+def _died(error: Exception) -> ChildProcessError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return ChildProcessError(
+        f"a process that reads photos died ({reason}). On Windows and macOS a script must begin its work below "
+        '`if __name__ == "__main__":`. If memory ran out, take fewer workers; 0 needs none.'
+    )
+
+
+def _handed_over(decoded: Iterator) -> Iterator:
+    """What workers give. Where one dies handing over a batch, PyTorch has other words."""
     try:
         yield from decoded
-    except (RuntimeError, ConnectionError, EOFError) as error:  # the last two: it died while it handed over a batch
-        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-            raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ChildProcessError(
-            f"a process that reads photos died ({reason}). On Windows and macOS a script must "
-            'begin its work below `if __name__ == "__main__":`. If memory ran out, take fewer workers; 0 needs none.'
-        ) from error
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        raise _died(error) from error
 
 
 def _end(loader: DataLoader) -> None:

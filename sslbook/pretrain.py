@@ -26,7 +26,7 @@ from sslbook.images import ImageSet
 from sslbook.methods.base import Method, Now
 from sslbook.norms import sync_batch_norm
 from sslbook.optim import LARS, SGD, can_fuse, warmup_cosine
-from sslbook.photos import PhotoStream
+from sslbook.photos import PhotoStream, told_if_a_worker_dies
 from sslbook.views import Augmentation, Views
 
 # fused: one kernel updates all weights; on two cores a ViT's step takes .7 of the time
@@ -182,7 +182,7 @@ class Run:
 
     def train(self) -> History:
         """All epochs that are left."""
-        with torch.random.fork_rng(devices=[]):
+        with told_if_a_worker_dies(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)  # for what a method draws itself, always on the CPU
             try:
                 for callback in self.callbacks:

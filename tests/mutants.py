@@ -366,8 +366,8 @@ MISTAKES = {
     },
     ("pretrain.py", "test_every_method.py -k 'same_seed and SimCLR'"): {
         "the caller's random numbers are taken": (
-            "with torch.random.fork_rng(devices=[]):",
-            "with contextlib.nullcontext():",
+            "torch.random.fork_rng(devices=[])",
+            "contextlib.nullcontext()",
         ),
     },
     ("pretrain.py", "test_pretrain.py -k other_settings"): {

@@ -15,7 +15,7 @@ from made_up import assert_equal_states
 from PIL import Image
 
 from sslbook import photos
-from sslbook.callbacks import AfterEpoch, Checkpoints
+from sslbook.callbacks import AfterEpoch, Callback, Checkpoints
 from sslbook.images import ImageSet
 from sslbook.methods import METHODS
 from sslbook.photos import PhotoStream, from_folder
@@ -194,12 +194,18 @@ def test_too_little_shared_memory_does_not_stop_it(folder, whole, monkeypatch):
 
 
 def test_a_worker_that_dies_is_said_in_one_line(folder):
-    batches = PhotoStream(folder, SIZE, 1).batches(rows(40, 4) * 20)
-    next(batches)
-    (worker,) = multiprocessing.active_children()
-    worker.kill()
+    """PyTorch notices it anywhere: in a step too, or while a batch is handed over."""
+
+    class Kills(Callback):
+        def after_step(self, run):
+            for worker in multiprocessing.active_children():
+                worker.kill()
+
+    stream = PhotoStream(folder, SIZE, 1)
     with pytest.raises(ChildProcessError, match=r"^a process that reads photos died \(.*fewer workers") as error:
-        list(batches)
+        pretrain(
+            METHODS["SimCLR"].make_tiny(), stream, epochs=9, batch_size=4, callbacks=[Kills()], show_progress=False
+        )
     assert "\n" not in str(error.value) and multiprocessing.active_children() == []
 
 
