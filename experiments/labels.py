@@ -94,17 +94,24 @@ def main() -> None:
     plan, name = BUDGETS[options.budget], f"labels-{options.budget}"
     if options.small:
         plan = replace(plan, train=2560, test=256)
-    study = (not options.small and results.study(name)) or dict(rows=[], cpu_minutes=0)
-    rows, cpu, before = study["rows"], time.process_time(), study["cpu_minutes"]
+    study = (not options.small and results.study(name)) or dict(rows=[], minutes=0, cpu_minutes=0)
+    rows, minutes, cpu_minutes = study["rows"], study["minutes"], study["cpu_minutes"]
+    wall, cpu = time.perf_counter(), time.process_time()
     known = {(row["seed"], row["labels"], row["rival"]) for row in rows}
     for seed in SEEDS[:1] if options.small else SEEDS:
         for row in rows_of(plan, seed, known, options.small):
             print(row, flush=True)
             rows.append(row)
-            minutes = before + (time.process_time() - cpu) / 60
             if not options.small:
-                about = dict(method=METHOD, steps=STEPS[plan.name], again=f"python experiments/labels.py {plan.name}")
-                results.write(f"results/studies/{name}.json", rows=rows, cpu_minutes=minutes, **about)
+                about = dict(
+                    minutes=minutes + (time.perf_counter() - wall) / 60,
+                    cpu_minutes=cpu_minutes + (time.process_time() - cpu) / 60,
+                    seed=SEEDS,
+                    method=METHOD,
+                    steps=STEPS[plan.name],
+                    again=f"python experiments/labels.py {plan.name}",
+                )
+                results.write(f"results/studies/{name}.json", rows=rows, **about)
 
 
 if __name__ == "__main__":
