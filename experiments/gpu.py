@@ -12,6 +12,7 @@ that a part runs.
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -49,9 +50,14 @@ class Log:
 
     def add(self, **row) -> None:
         self.rows.append(row)
-        print({k: v for k, v in row.items() if k not in ("kernels", "curve")}, flush=True)
+        print(row, flush=True)
+        self.write()
+
+    def write(self) -> None:
         minutes = (time.perf_counter() - self.start) / 60
-        results.write(self.path, rows=self.rows, minutes=minutes, **self.about)
+        results.write(
+            self.path, rows=self.rows, minutes=minutes, seed=0, again=f"python {' '.join(sys.argv)}", **self.about
+        )
 
 
 @contextmanager
@@ -213,7 +219,7 @@ def throughput(folder: str, small: bool, compile: bool = False) -> None:
             rates = [timed(run) for _ in range(1 if "torchvision" in name else 3)]
             row = dict(views_per_second=2 * statistics.median(rates), first_seconds=first, memory_mib=memory())
             if name in ("step only", "whole step, fp16"):
-                row["kernels"] = profile(run)
+                log.about[f"kernels, {name}"] = profile(run)
             log.add(what=name, pictures=count, **row)
 
 
@@ -405,8 +411,8 @@ def race(folder: str, small: bool) -> None:
             method, train, epochs=epochs, warmup_epochs=5, callbacks=[AfterEpoch(look)], show_progress=False, **options
         )
     log.about |= dict(loss=[row["loss"] for row in history.epochs], config=history.config, memory_mib=memory())
-    report = evaluate.report(method.encoder, train, test)
-    log.add(seconds=time.perf_counter() - start, report=report)
+    log.about["report"] = evaluate.report(method.encoder, train, test)
+    log.write()
 
 
 def net() -> SimCLR:
