@@ -41,7 +41,7 @@ def run(name: str, budget: str, seed: int, probes: int = 8) -> dict[str, Any]:
     log["report"] = evaluate.report(encoder, train, test)
     if plan.image_set == "shapes":  # on photos this takes longer than the training
         options = dict(epochs=plan.supervised_epochs, view=crop_and_flip(plan), share=0.1, show_progress=False)
-        log["report"]["fine-tuned, 10 % of labels"] = fine_tune(encoder, train, test, **options)
+        log["report"]["fine-tuned, 10 % of labels"] = fine_tune(encoder, train, test, seed=seed, **options)
     return log
 
 

@@ -45,21 +45,26 @@ class Callback:
 class Probe(Callback):
     """An online kNN and two measures of collapse, on labelled sets, every so many epochs and after the last.
 
-    It only watches: no label reaches the method.
+    It only watches: no label reaches the method. Raises ValueError if the sets don't fit together (`to_judge`), so
+    before the training.
     """
 
     def __init__(self, train: ImageSet, test: ImageSet, every: int = 1):
         if every < 1:
             raise ValueError(f"every must be at least 1 epoch, got {every}")
-        self.train, self.test, self.every = train, test, every
+        self.train, self.test = evaluate.to_judge(train, test)
+        self.every = every
 
     def measure(self, run: Run) -> dict[str, float]:
         last = run.step == run.total
         if rank() or (run.epoch % self.every and not last):
             return {}
         known, new = (evaluate.embed(run.method.encoder, images) for images in (self.train, self.test))
+        if not (known.isfinite().all() and new.isfinite().all()):
+            raise TrainingDivergedError(run.advice("the encoder's features are no longer finite"))
+        k = evaluate.neighbours(self.train.labels)
         return dict(
-            knn=evaluate.knn(known, self.train.labels, new, self.test.labels, k=min(200, len(known))),
+            knn=evaluate.knn(known, self.train.labels, new, self.test.labels, k=k),
             spread=evaluate.spread(new),
             rankme=evaluate.rankme(new),
         )

@@ -240,7 +240,8 @@ class Broken:
         if self.measure is not None:
             row |= self.measure(method)
         known, new = (evaluate.embed(method.encoder, images) for images in (self.images, self.test))
-        return row | {"kNN": evaluate.knn(known, self.images.labels, new, self.test.labels, k=min(200, len(known)))}
+        k = evaluate.neighbours(self.images.labels)
+        return row | {"kNN": evaluate.knn(known, self.images.labels, new, self.test.labels, k=k)}
 
     def table(self) -> figures.Table:
         """One row a run, the untrained network first."""

@@ -6,13 +6,19 @@ encoded once; `embed` makes them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from statistics import fmean, stdev
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbook.images import ImageSet
+from sslbook.images import ImageSet, as_floats
+
+K = 200  # neighbours that vote, as in the CIFAR-10 tables
+DRAWS = 10  # of which labels are known, where few are
 
 
 @torch.no_grad()
@@ -28,12 +34,65 @@ def embed(encoder: nn.Module, images: Tensor | ImageSet, batch_size: int = 512) 
     try:
         features = []
         for batch in images.split(batch_size):
-            x = batch.to(device, non_blocking=True)
-            x = x / 255 if x.dtype == torch.uint8 else x
+            x = as_floats(batch.to(device, non_blocking=True))
             features.append(encoder(x.contiguous(memory_format=torch.channels_last)).flatten(1).float())
         return torch.cat(features)
     finally:
         encoder.train(training)
+
+
+def to_judge(train: ImageSet, test: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Both sets without the images that have no label, and the test set's classes numbered as those of `train`.
+
+    Raises ValueError if a class of the test images is not in `train`, a set has no labels, or `train` one class only.
+    """
+    train, test = _labelled(train, "train"), _labelled(test, "test")
+    if len(train.labels.unique()) < 2:
+        raise ValueError("there is one class only: nothing to tell apart")
+    if train.classes == test.classes:
+        return train, test
+    asked = {test.classes[label] for label in test.labels.unique().tolist()}
+    unknown = sorted(asked - set(train.classes))
+    if unknown:
+        there = ", ".join(train.classes)
+        raise ValueError(f"test images are of the class {unknown[0]!r}, which no train image has; they have {there}")
+    number = [train.classes.index(name) if name in asked else -1 for name in test.classes]
+    labels = torch.tensor(number, device=test.labels.device)[test.labels]
+    return train, replace(test, labels=labels, classes=train.classes)
+
+
+def _labelled(images: ImageSet, which: str) -> ImageSet:
+    known = images.labels >= 0
+    if not known.any():
+        raise ValueError(f"no {which} image has a label: photos need a sub-folder for each class")
+    return images if known.all() else images[known]
+
+
+def neighbours(labels: Tensor, most: int = K) -> int:
+    """How many vote in a kNN: `most`, or as many as the smallest class has, lest the others outvote it."""
+    return min(most, int(labels.unique(return_counts=True)[1].min()))
+
+
+def _checked(features: Tensor, labels: Tensor, which: str) -> Tensor:
+    """Features for sums of many terms: float32, or float64 if they are; ValueError if they or their labels are none."""
+    if features.ndim != 2 or not len(features):
+        raise ValueError(f"{which} features must be (N, D), at least one; got {tuple(features.shape)}")
+    if labels.shape != features.shape[:1]:
+        raise ValueError(f"{len(features)} {which} features but {_count(labels)} labels")
+    if labels.min() < 0:
+        raise ValueError(f"a {which} label is negative, which means not labelled: leave these images out")
+    return _finite(features)
+
+
+def _count(labels: Tensor) -> str:
+    return str(len(labels)) if labels.ndim == 1 else str(tuple(labels.shape))
+
+
+def _finite(features: Tensor) -> Tensor:
+    broken = (~features.isfinite()).flatten(1).any(dim=1).sum().item()
+    if broken:
+        raise ValueError(f"{broken} of {len(features)} rows of features are not finite: the encoder is broken")
+    return features if features.dtype == torch.float64 else features.float()
 
 
 def knn_scores(
@@ -41,26 +100,28 @@ def knn_scores(
     train_labels: Tensor,
     test_features: Tensor,
     *,
-    k: int = 200,
+    k: int = K,
     temperature: float = 0.1,
     classes: int | None = None,
 ) -> Tensor:
     """Class scores (M, C) of a weighted k-nearest-neighbour vote (Wu et al., 2018, section 3.4).
 
-    Each of the k nearest training rows by cosine votes for its label with weight exp(cosine / temperature).
-    The defaults are those of the CIFAR-10 tables; DINO's for ImageNet are k=20, temperature=0.07.
+    Each of the k nearest training rows by cosine votes for its label with weight exp(cosine / temperature), divided by
+    the sum of the k weights: a row of scores sums to 1. The defaults are those of the CIFAR-10 tables; DINO's for
+    ImageNet are k=20, temperature=0.07.
+
+    Raises ValueError if k, the labels or the features do not fit, or a feature is not finite.
     """
+    train_features, test_features = _checked(train_features, train_labels, "training"), _finite(test_features)
     if not 0 < k <= len(train_features):
         raise ValueError(f"k must lie between 1 and the {len(train_features)} training rows, got {k}")
-    if len(train_features) != len(train_labels):
-        raise ValueError(f"{len(train_features)} training features but {len(train_labels)} labels")
     train_labels = train_labels.to(train_features.device)
     classes = classes or int(train_labels.max()) + 1
     train = F.normalize(train_features, dim=1).T
     scores = []
     for rows in F.normalize(test_features, dim=1).split(1024):
         similarity, nearest = (rows @ train).topk(k, dim=1)
-        weights = (similarity / temperature).exp()
+        weights = (similarity / temperature).softmax(dim=1)  # the largest is taken out first: exp(1 / .01) is infinite
         votes = torch.zeros(len(rows), classes, device=rows.device, dtype=rows.dtype)
         scores.append(votes.scatter_add_(1, train_labels[nearest], weights))
     return torch.cat(scores)
@@ -72,10 +133,11 @@ def knn(
     test_features: Tensor,
     test_labels: Tensor,
     *,
-    k: int = 200,
+    k: int = K,
     temperature: float = 0.1,
 ) -> float:
     """Share of test rows whose weighted k-nearest-neighbour vote (`knn_scores`) is right, in [0, 1]."""
+    test_features = _checked(test_features, test_labels, "test")
     scores = knn_scores(train_features, train_labels, test_features, k=k, temperature=temperature)
     return (scores.argmax(dim=1) == test_labels.to(scores.device)).float().mean().item()
 
@@ -87,19 +149,26 @@ def linear_evaluation(
     test_labels: Tensor,
     *,
     weight_decay: float = 1e-3,
-    steps: int = 100,
+    steps: int = 1000,
 ) -> float:
     """Test accuracy in [0, 1] of a linear classifier on frozen features.
 
     Multinomial logistic regression with an L2 penalty, fitted to the end by L-BFGS (as SimCLR, appendix B.8), on
-    features standardised with the training set's mean and deviation (as MAE's probe, appendix A.1).
+    features standardised with the training set's mean and variance, to which 1e-6 is added (as MAE's probe, appendix
+    A.1). Warns if `steps` were too few to get to the end. Raises ValueError if features and labels do not fit, a
+    feature is not finite, or there is one class only.
     """
-    mean, deviation = train_features.mean(dim=0), train_features.std(dim=0).clamp(min=1e-6)
+    train_features = _checked(train_features, train_labels, "training")
+    test_features = _checked(test_features, test_labels, "test")
+    if len(train_labels.unique()) < 2:
+        raise ValueError("there is one class only: nothing to tell apart")
+    mean, deviation = train_features.mean(dim=0), (train_features.var(dim=0) + 1e-6).sqrt()
     x, x_test = ((f - mean) / deviation for f in (train_features, test_features))
     classifier = nn.Linear(x.shape[1], int(train_labels.max()) + 1).to(x)
     nn.init.zeros_(classifier.weight)
     nn.init.zeros_(classifier.bias)
-    optimizer = torch.optim.LBFGS(classifier.parameters(), max_iter=steps, line_search_fn="strong_wolfe")
+    limits = dict(max_iter=steps, max_eval=10 * steps)
+    optimizer = torch.optim.LBFGS(classifier.parameters(), **limits, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -109,35 +178,62 @@ def linear_evaluation(
 
     with torch.enable_grad():
         optimizer.step(closure)
+    if optimizer.state[classifier.weight]["n_iter"] >= steps:
+        warnings.warn(f"the linear probe was stopped after {steps} steps, before its end", stacklevel=2)
     with torch.no_grad():
         return (classifier(x_test).argmax(dim=1) == test_labels).float().mean().item()
 
 
-def few_labels(labels: Tensor, share: float) -> Tensor:
-    """Indices of the first `share` of each class's images, at least one of each class."""
-    classes = [(labels == c).nonzero()[:, 0] for c in labels.unique()]
+def few_labels(labels: Tensor, share: float, seed: int | None = None) -> Tensor:
+    """Indices of a `share` of each class's images, at least one of each: the first, or drawn from `seed`.
+
+    Images without a label (-1) are left out.
+    """
+    order = torch.arange(len(labels), device=labels.device)
+    if seed is not None:
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(labels.device)
+    known = labels[order]
+    classes = [order[known == c] for c in labels.unique() if c >= 0]
     return torch.cat([rows[: max(1, round(share * len(rows)))] for rows in classes])
 
 
 def report(features: nn.Module | Callable[[ImageSet], Tensor], train: ImageSet, test: ImageSet) -> dict[str, float]:
     """The questions that this book asks of every encoder, and the answers: accuracies in [0, 1].
 
+    With few labels the answer depends on which ones: it is the mean over ten draws, and "± of 10 draws" their standard
+    deviation. `protocol` says how many neighbours voted, and how many labels few are.
+
     Args:
         features: an encoder, which is frozen, or a function from an image set to features (N, D).
-        train, test: labelled image sets.
+        train, test: image sets with the same classes, perhaps in another order; what has no label is left out.
+
+    Raises:
+        ValueError: the sets don't fit together, as `to_judge` says, or a feature is not finite.
     """
+    train, test = to_judge(train, test)
     x, y = (embed(features, s) if isinstance(features, nn.Module) else features(s) for s in (train, test))
     labels, test_labels = train.labels.to(x.device), test.labels.to(y.device)
-    few = few_labels(labels, 0.01)
+    draws = []
+    for seed in range(DRAWS):
+        few = few_labels(labels, 0.01, seed)
+        draws.append(linear_evaluation(x[few], labels[few], y, test_labels))
     row = {
-        "kNN": knn(x, labels, y, test_labels, k=min(200, len(x))),
+        "kNN": knn(x, labels, y, test_labels, k=neighbours(labels)),
         "linear": linear_evaluation(x, labels, y, test_labels),
-        "linear, 1 % of labels": linear_evaluation(x[few], labels[few], y, test_labels),
+        "linear, 1 % of labels": fmean(draws),
+        f"± of {DRAWS} draws": stdev(draws),
     }
     if "hue" in train.factors:  # the shapes: what an augmentation made the encoder forget
         hue, test_hue = ((8 * s.factors["hue"]).long().to(x.device) for s in (train, test))
         row["linear, hue"] = linear_evaluation(x, hue, y, test_hue)
     return row
+
+
+def protocol(train: ImageSet, test: ImageSet) -> dict[str, int]:
+    """In numbers what `report` asks with these sets: k of the kNN, and how many labels train, are few, and test."""
+    train, test = to_judge(train, test)
+    few = len(few_labels(train.labels, 0.01))
+    return {"k": neighbours(train.labels), "labels": len(train), "1 % of labels": few, "test labels": len(test)}
 
 
 def alignment(x: Tensor, y: Tensor, alpha: float = 2) -> Tensor:
@@ -153,13 +249,14 @@ def uniformity(x: Tensor, t: float = 2) -> Tensor:
 
 def rankme(features: Tensor, eps: float = 1e-7) -> float:
     """Effective rank of features (N, D), between 1 and min(N, D): exp of the entropy of the singular values
-    (Garrido et al., 2023, equation 2; not centred)."""
-    s = torch.linalg.svdvals(features.float() if features.dtype == torch.half else features)
-    p = s / s.sum() + eps
+    (Garrido et al., 2023, equation 2; not centred). Of features that are all 0 it is 1."""
+    s = torch.linalg.svdvals(_finite(features))
+    p = s / s.sum().clamp(min=torch.finfo(s.dtype).tiny) + eps
     return torch.exp(-(p * p.log()).sum()).item()
 
 
 def spread(features: Tensor) -> float:
     """Standard deviation of unit features over the batch times sqrt(D): about 1 spread over the sphere, 0 collapsed
     (SimSiam, section 4.1)."""
+    features = _finite(features)
     return (F.normalize(features, dim=1).std(dim=0).mean() * features.shape[1] ** 0.5).item()

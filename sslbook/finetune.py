@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslbook.evaluate import embed, few_labels
+from sslbook.evaluate import embed, few_labels, to_judge
 from sslbook.images import ImageSet
 from sslbook.methods.supervised import Supervised
 from sslbook.pretrain import pretrain
@@ -61,6 +61,7 @@ def fine_tune(
     epochs: int,
     view: Augmentation,
     share: float = 1.0,
+    seed: int | None = None,
     batch_size: int = 128,
     **options: Any,
 ) -> float:
@@ -68,13 +69,20 @@ def fine_tune(
 
     Args:
         encoder: left as it is.
-        share: of each class's images, the first; the fewer, the more epochs, so that the number of steps stays.
+        train, test: image sets with the same classes, perhaps in another order; what has no label is left out.
+        share: of each class's images; the fewer, the more epochs, so that the number of steps stays.
+        seed: decides which labels are known, and the training; None takes the first of each class.
         options: of `supervised`. A learning rate below that of a training from scratch keeps what was learnt.
+
+    Raises:
+        ValueError: the sets don't fit together, as `evaluate.to_judge` says.
     """
-    few = train[few_labels(train.labels, share)]
+    train, test = to_judge(train, test)
+    few = train[few_labels(train.labels, share, seed)]
     tuned = copy.deepcopy(encoder)
     epochs, batch_size = max(1, round(epochs / share)), min(batch_size, len(few))
-    classifier = supervised(tuned, few, epochs=epochs, view=view, batch_size=batch_size, **options)
+    options |= dict(batch_size=batch_size, seed=seed or 0)
+    classifier = supervised(tuned, few, epochs=epochs, view=view, **options)
     with torch.no_grad():
         scores = classifier(embed(tuned, test))
     return (scores.argmax(dim=1) == test.labels.to(scores.device)).float().mean().item()

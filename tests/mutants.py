@@ -293,18 +293,22 @@ MISTAKES = {
     },
     ("evaluate.py", "test_evaluate.py"): {
         "the probe's features are not standardised": ("((f - mean) / deviation for f in", "(f for f in"),
+        "the deviation is clamped": (
+            "(train_features.var(dim=0) + 1e-6).sqrt()",
+            "train_features.std(dim=0).clamp(min=1e-6)",
+        ),
         "the probe has no L2 penalty": ("weight_decay / 2 * classifier.weight", "0 * classifier.weight"),
         "the penalty is twice as strong": ("weight_decay / 2 * classifier.weight", "weight_decay * classifier.weight"),
         "test statistics in the probe": (
-            "train_features.mean(dim=0), train_features.std(dim=0)",
-            "test_features.mean(dim=0), test_features.std(dim=0)",
+            "train_features.mean(dim=0), (train_features.var(dim=0) + 1e-6).sqrt()",
+            "test_features.mean(dim=0), (test_features.var(dim=0) + 1e-6).sqrt()",
         ),
         "each set is standardised by itself": (
             "((f - mean) / deviation for f in",
             "((f - f.mean(dim=0)) / f.std(dim=0) for f in",
         ),
-        "the probe stops early": ("max_iter=steps", "max_iter=5"),
-        "kNN: the temperature multiplies": ("(similarity / temperature).exp()", "(similarity * temperature).exp()"),
+        "the probe stops early": ("dict(max_iter=steps,", "dict(max_iter=5,"),
+        "kNN: the temperature multiplies": ("(similarity / temperature).softmax", "(similarity * temperature).softmax"),
         "kNN: the farthest vote": (".topk(k, dim=1)", ".topk(k, dim=1, largest=False)"),
         "kNN: training features are not normalised": (
             "train = F.normalize(train_features, dim=1).T",
@@ -313,18 +317,22 @@ MISTAKES = {
         "the encoder is asked in train mode": ("    encoder.eval()\n", "    encoder.train()\n"),
         "the encoder's mode is not put back": ("encoder.train(training)", "pass"),
         "few labels: a class may have none": ("max(1, round(share * len(rows)))", "int(share * len(rows))"),
+        "the report's few labels are always the same": (
+            "few_labels(labels, 0.01, seed)",
+            "few_labels(labels, 0.01, 0)",
+        ),
         "the report's few labels are all labels": (
             "linear_evaluation(x[few], labels[few], y, test_labels)",
             "linear_evaluation(x, labels, y, test_labels)",
         ),
         "RankMe of centred features": (
-            "if features.dtype == torch.half else features)",
-            "if features.dtype == torch.half else features - features.mean(dim=0))",
+            "torch.linalg.svdvals(_finite(features))",
+            "torch.linalg.svdvals(_finite(features - features.mean(dim=0)))",
         ),
     },
     ("finetune.py", "test_finetune.py"): {
         "fine-tunes the original": ("tuned = copy.deepcopy(encoder)", "tuned = encoder"),
-        "fine-tunes on all labels": ("few = train[few_labels(train.labels, share)]", "few = train"),
+        "fine-tunes on all labels": ("few = train[few_labels(train.labels, share, seed)]", "few = train"),
         "asks the encoder from before": ("embed(tuned, test)", "embed(encoder, test)"),
     },
     ("pretrain.py", "test_pretrain.py -k rate_rises"): {

@@ -1,3 +1,6 @@
+import warnings
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sslbook import evaluate, sets
+from sslbook.callbacks import Probe
 from sslbook.encoders import ConvNet
+from sslbook.finetune import fine_tune
 from sslbook.images import ImageSet
+from sslbook.views import Augmentation
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "15_knn_rankme_alignunif.npz")
 
@@ -26,7 +32,8 @@ def test_knn_equals_dino(prefix, k, temperature):
     known, new = (g("knn.train_features"), g("knn.train_labels")), (g("knn.test_features"), g("knn.test_labels"))
     scores = evaluate.knn_scores(*known, new[0], k=k, temperature=temperature)
     assert torch.equal(scores.argmax(dim=1), g(f"{prefix}.pred"))
-    np.testing.assert_allclose(scores, g(f"{prefix}.class_scores"), rtol=1e-4)
+    theirs = g(f"{prefix}.class_scores")  # weights that are not divided by their sum
+    np.testing.assert_allclose(scores, theirs / theirs.sum(dim=1, keepdim=True), rtol=1e-4)
     top1 = evaluate.knn(*known, *new, k=k, temperature=temperature)
     assert 100 * top1 == pytest.approx(float(g(f"{prefix}.top1_percent_f64")))
 
@@ -58,6 +65,13 @@ def test_collapse_shows():
     assert evaluate.rankme(random) > 55 and evaluate.rankme(collapsed) < 1.01
     assert evaluate.rankme(100 + random) < 2, "features are not centred: what they share counts"
     assert evaluate.uniformity(F.normalize(collapsed, dim=1)).item() == pytest.approx(0, abs=1e-4)
+    nothing = torch.zeros(512, 64)
+    assert evaluate.rankme(nothing) == pytest.approx(1, abs=1e-3) and evaluate.spread(nothing) == 0
+    assert evaluate.rankme(random.bfloat16()) == pytest.approx(evaluate.rankme(random), rel=1e-2)
+    random[7, 3] = torch.nan
+    for measure in (evaluate.rankme, evaluate.spread):
+        with pytest.raises(ValueError, match="1 of 512 rows of features are not finite"):
+            measure(random)
 
 
 def test_the_frozen_encoder_does_not_move():
@@ -98,27 +112,154 @@ def test_refuses_a_k_larger_than_the_training_set():
         evaluate.knn_scores(torch.randn(5, 2), torch.zeros(5, dtype=torch.long), torch.randn(2, 2))
 
 
-def test_refuses_labels_that_do_not_fit():
-    with pytest.raises(ValueError, match="5 training features but 4 labels"):
-        evaluate.knn_scores(torch.randn(5, 2), torch.zeros(4, dtype=torch.long), torch.randn(2, 2), k=2)
+@pytest.mark.parametrize("measure", [partial(evaluate.knn, k=2), evaluate.linear_evaluation], ids=["kNN", "linear"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(train_labels=torch.tensor([0, 1, 0, 1])), "6 training features but 4 labels"),
+        (dict(test_labels=torch.tensor([[0], [1], [0]])), r"3 test features but \(3, 1\) labels"),
+        (
+            dict(train_labels=torch.tensor([0, 1, 0, 1, 0, -1])),
+            "a training label is negative, which means not labelled",
+        ),
+        (dict(test_labels=torch.tensor([0, 1, -1])), "a test label is negative"),
+        (
+            dict(train_features=torch.tensor([[1.0, 2.0]] * 5 + [[1.0, torch.nan]])),
+            "1 of 6 rows of features are not fin",
+        ),
+        (dict(test_features=torch.full((3, 2), torch.inf)), "3 of 3 rows of features are not finite"),
+        (dict(test_features=torch.empty(0, 2), test_labels=torch.empty(0, dtype=torch.long)), "at least one"),
+        (dict(train_features=torch.ones(6, 2, 1)), r"must be \(N, D\)"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_what_would_be_a_silent_wrong_answer_is_refused(measure, wrong, message):
+    right = dict(
+        train_features=torch.arange(12.0).view(6, 2),
+        train_labels=torch.tensor([0, 1, 0, 1, 0, 1]),
+        test_features=torch.arange(6.0).view(3, 2),
+        test_labels=torch.tensor([0, 1, 0]),
+    )
+    assert 0 <= measure(*right.values()) <= 1
+    with pytest.raises(ValueError, match=message):
+        measure(*(right | wrong).values())
+
+
+def test_one_class_is_nothing_to_tell_apart():
+    with pytest.raises(ValueError, match="one class only"):
+        evaluate.linear_evaluation(torch.randn(4, 2), torch.ones(4).long(), torch.randn(2, 2), torch.ones(2).long())
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.01, 0.001])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_vote_overflows_at_no_temperature_and_in_no_precision(temperature, dtype):
+    """exp(cosine / .01) is infinite in float32, and in half precision 200 votes of exp(1 / .1) are."""
+    (x, labels), (new, asked) = features(), features(300, seed=1)
+    x, new = (((f - x.mean(dim=0)) / x.std(dim=0)).to(dtype) for f in (x, new))
+    expected = evaluate.knn_scores(x.double(), labels, new.double(), temperature=temperature)
+    scores = evaluate.knn_scores(x, labels, new, temperature=temperature)
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores.double(), expected, atol=3e-3, rtol=0)
+    torch.testing.assert_close(scores.sum(dim=1), torch.ones(300))
+    assert evaluate.knn(x, labels, new, asked, temperature=temperature) > 0.6
+
+
+def test_half_precision_features_have_the_probe_of_whole_ones():
+    (x, labels), (new, asked) = features(), features(300, seed=1)
+    for dtype in (torch.float16, torch.bfloat16):
+        x_, new_ = x.to(dtype), new.to(dtype)
+        whole = evaluate.linear_evaluation(x_.float(), labels, new_.float(), asked)
+        assert evaluate.linear_evaluation(x_, labels, new_, asked) == whole > 0.6
+
+
+def named(labels, classes):
+    labels = torch.tensor(labels)
+    images = 40 * torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
+    return ImageSet(images, labels, classes)
+
+
+def test_classes_are_matched_by_their_names():
+    train = named([0, 1, 2, -1], ["cat", "dog", "owl"])
+    ours, test = evaluate.to_judge(train, named([1, 0, -1, 1], ["owl", "cat", "bat"]))
+    assert ours.labels.tolist() == [0, 1, 2] and test.labels.tolist() == [0, 2, 0]
+    assert test.classes == ours.classes and len(test) == 3 and test.images[2, 0, 0, 0] == 120
+    _, held_out = evaluate.to_judge(train, named([0, 0], ["dog"]))
+    assert held_out.labels.tolist() == [1, 1], "a class may be missing among those that are asked"
+    same = named([0, 1], ["cat", "dog"])
+    assert evaluate.to_judge(same, same)[0] is same, "nothing is copied where nothing changes"
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (named([0, 1], ["cat", "dog"]), named([0, 1], ["cat", "owl"]), "of the class 'owl', which no train image has"),
+        (named([0, 0], ["cat", "dog"]), named([0, 1], ["cat", "dog"]), "one class only"),
+        (named([0, 0], ["cat"]), named([0], ["cat"]), "one class only"),
+        (named([-1, -1], []), named([0, 1], ["cat", "dog"]), "no train image has a label: photos need a sub-folder"),
+        (named([0, 1], ["cat", "dog"]), named([-1], []), "no test image has a label"),
+    ],
+    ids=["another class", "one is there", "there is one", "none to train by", "none to ask"],
+)
+def test_sets_that_do_not_fit_are_refused_wherever_they_are_judged(train, test, message):
+    encoder, view = ConvNet(width=2), Augmentation(4)
+    for judge in (
+        lambda: evaluate.report(encoder, train, test),
+        lambda: evaluate.protocol(train, test),
+        lambda: Probe(train, test),
+        lambda: fine_tune(encoder, train, test, epochs=1, view=view, show_progress=False),
+    ):
+        with pytest.raises(ValueError, match=message):
+            judge()
+
+
+def test_the_report_does_not_depend_on_how_classes_are_ordered():
+    train, test = sets.load("shapes", train=400, test=100)
+    turned = replace(test, labels=len(test.classes) - 1 - test.labels, classes=test.classes[::-1])
+    torch.manual_seed(0)
+    encoder = ConvNet(width=4)
+    assert evaluate.report(encoder, train, turned) == evaluate.report(encoder, train, test)
+
+
+def test_no_more_neighbours_vote_than_the_smallest_class_has():
+    train, test = sets.load("shapes", train=400, test=100)
+    few = train[torch.cat([(train.labels == 0).nonzero()[:3, 0], (train.labels > 0).nonzero()[:, 0]])]
+    assert evaluate.neighbours(few.labels) == 3 and evaluate.neighbours(few.labels, 2) == 2
+    assert evaluate.protocol(few, test) == {"k": 3, "labels": len(few), "1 % of labels": 8, "test labels": 100}
+    x, y = (s.images.flatten(1) / 255 for s in (few, test))
+    answer = evaluate.report(lambda images: images.images.flatten(1) / 255, few, test)["kNN"]
+    assert answer == evaluate.knn(x, few.labels, y, test.labels, k=3)
 
 
 def test_few_labels_are_a_share_of_each_class():
     labels = torch.tensor([0] * 200 + [1] * 100 + [2] * 10)
     few = evaluate.few_labels(labels, 0.02)
     assert few.tolist() == [0, 1, 2, 3, 200, 201, 300]
+    unlabelled = torch.cat([torch.tensor([-1] * 100), labels])
+    assert torch.equal(evaluate.few_labels(unlabelled, 0.02), 100 + few)
+
+
+def test_few_labels_can_be_drawn():
+    labels = torch.tensor([-1, 0, 1, 2] * 100)
+    one, again, other = (evaluate.few_labels(labels, 0.1, seed) for seed in (3, 3, 4))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert labels[one].tolist() == labels[other].tolist() == [0] * 10 + [1] * 10 + [2] * 10
+    drawn = torch.cat([evaluate.few_labels(labels, 0.1, seed) for seed in range(100)])
+    assert len(drawn.unique()) == 300, "each image has its turn"
 
 
 def test_the_report_asks_an_encoder_and_plain_features_the_same():
     train, test = sets.load("shapes", train=400, test=100)
     pixels = evaluate.report(lambda images: images.images.flatten(1) / 255, train, test)
-    assert list(pixels) == ["kNN", "linear", "linear, 1 % of labels", "linear, hue"]
+    assert list(pixels) == ["kNN", "linear", "linear, 1 % of labels", "± of 10 draws", "linear, hue"]
     labels = evaluate.report(lambda images: F.one_hot(images.labels).float(), train, test)
     assert labels["kNN"] == labels["linear"] == labels["linear, 1 % of labels"] == 1
     assert labels["linear, hue"] < 0.25 < pixels["linear, hue"]
-    few, x, y = evaluate.few_labels(train.labels, 0.01), train.images.flatten(1) / 255, test.images.flatten(1) / 255
-    answer = evaluate.linear_evaluation(x[few], train.labels[few], y, test.labels)
-    assert pixels["linear, 1 % of labels"] == answer < pixels["linear"]
+    x, y, answers = train.images.flatten(1) / 255, test.images.flatten(1) / 255, []
+    for seed in range(10):
+        few = evaluate.few_labels(train.labels, 0.01, seed)
+        answers.append(evaluate.linear_evaluation(x[few], train.labels[few], y, test.labels))
+    assert pixels["linear, 1 % of labels"] == pytest.approx(np.mean(answers)) and np.mean(answers) < pixels["linear"]
+    assert pixels["± of 10 draws"] == pytest.approx(np.std(answers, ddof=1)) and len(set(answers)) > 1
     torch.manual_seed(0)
     encoder = ConvNet(width=4)
     by_hand = evaluate.report(lambda images: evaluate.embed(encoder, images), train, test)
@@ -160,7 +301,7 @@ def oracle(x, labels, weight_decay):
     return model.fit(x.numpy(), labels.numpy())
 
 
-@pytest.mark.parametrize("weight_decay", [1e-3, 1e-1])
+@pytest.mark.parametrize("weight_decay", [1e-5, 1e-3, 1e-1])
 def test_the_linear_probe_equals_scikit_learn_s(weight_decay, probes):
     (x, labels), (new, asked) = features(), features(1000, seed=1)
     accuracy = evaluate.linear_evaluation(x, labels, new, asked, weight_decay=weight_decay)
@@ -182,3 +323,25 @@ def test_the_linear_probe_takes_nothing_from_the_test_set(probes):
     expected = [oracle(x, labels, 1e-3).score(test.numpy(), asked.numpy()) for test in (new, shifted)]
     assert scores == pytest.approx(expected, abs=1e-3)
     assert scores[1] < scores[0] - 0.1
+
+
+def test_a_nearly_constant_feature_does_not_outweigh_the_others():
+    """1e-6 is added to its variance, as in MAE's probe: with a clamp it would decide all."""
+    (x, labels), (new, asked) = features(), features(1000, seed=1)
+    noise = torch.randn(1900, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    still = [1e-7 * noise[:900], 1e-2 * noise[900:]]
+    expected = evaluate.linear_evaluation(x, labels, new, asked)
+    found = evaluate.linear_evaluation(torch.cat([x, still[0]], 1), labels, torch.cat([new, still[1]], 1), asked)
+    assert found == pytest.approx(expected, abs=0.01) and expected > 0.6
+
+
+def test_the_probe_is_fitted_to_the_end_or_says_that_it_is_not(probes):
+    """A small penalty and features that hang together: after 100 steps scikit-learn's weights are far away still."""
+    (x, labels), (new, asked) = features(), features(1000, seed=1)
+    x, new = (torch.cat([f, f + 0.1 * f.roll(1, 0)], dim=1) for f in (x, new))
+    with warnings.catch_warnings(action="error"):
+        evaluate.linear_evaluation(x, labels, new, asked, weight_decay=1e-6)
+    with pytest.warns(UserWarning, match="stopped after 5 steps, before its end"):
+        evaluate.linear_evaluation(x, labels, new, asked, weight_decay=1e-6, steps=5)
+    there, early = (np.abs(probe.weight.detach().numpy() - oracle(x, labels, 1e-6)[-1].coef_).max() for probe in probes)
+    assert there < 0.05 < early
