@@ -1,14 +1,22 @@
 """The classroom: three kinds of exercise, hidden tests that catch mistakes, and nbgrader's verdict on all."""
 
+import copy
 import csv
+import json
 import re
+import shutil
 
 import pytest
+import torch
+from right_answers import RIGHT
 
+from sslbook import losses
+from sslbook.classroom import forbidden
 from tools import exercises, notebooks
 
 NAMES = exercises.assignments()
 MISTAKES = [(name, mistake) for name in NAMES for mistake in exercises.mistakes(name)]
+CLASS = {"Copier", "Cutter", "Killer", "Looper", "Zoe"}
 each_assignment = pytest.mark.parametrize("name", NAMES)
 
 
@@ -55,6 +63,8 @@ def test_chapters_have_their_assignments():
     assert len(planned) > 5
     assert planned | (chapters & methods) <= set(NAMES)
     assert set(NAMES) <= chapters | methods, "an assignment without a chapter"
+    every = {re.search(r"\[The chapter\]\(.*?(\w+)\)", plan)[1] for plan in plans}
+    assert every == set(NAMES) | {"speedrun"}, "the page says which chapters have a plan, and which a notebook"
 
 
 @each_assignment
@@ -102,8 +112,40 @@ def test_checks_say_why_they_look(name):
 
 
 @each_assignment
+def test_model_answer_is_held_to_its_run(name):
+    """What *Explore* prints in the `cpu` budget is asserted there: `python -m tools.exercises answers` runs it."""
+    cells = [notebooks.text(c) for c in exercises.master(name)["cells"] if c["id"].startswith("explore")]
+    claims = [cell.split('if plan.name == "cpu":')[1] for cell in cells if 'if plan.name == "cpu":' in cell]
+    assert len(claims) == 1 and claims[0].count("assert ") >= 2
+    assert claims[0].rstrip().endswith("### END SOLUTION"), "students would see it"
+
+
+@each_assignment
 def test_solutions_pass(name):
     assert {id: error for id, error in run(exercises.master(name)).items() if error} == {}
+
+
+@each_assignment
+def test_other_right_answers_pass(name):
+    """What a student may write in place of the master: every function that a sheet asks for has another form."""
+    notebook = exercises.master(name)
+    asked = [c for c in notebook["cells"] if c["id"].startswith("implement") and marks(c).get("solution")]
+    assert {cell["id"] for cell in asked} == RIGHT[name].keys()
+    for cell in asked:
+        cell["source"] = RIGHT[name][cell["id"]]
+    assert {id: error for id, error in run(notebook).items() if error} == {}
+
+
+def test_a_forbidden_function_raises_by_any_name_and_comes_back():
+    from sslbook.losses import info_nce_loss as another_name
+
+    features = torch.eye(4)
+    before = another_name(features)
+    with forbidden(losses.info_nce_loss), pytest.raises(AssertionError, match="write yours"):
+        another_name(features)
+    with pytest.raises(ZeroDivisionError), forbidden(losses.info_nce_loss, losses.byol_loss):
+        raise ZeroDivisionError
+    assert another_name(features) == before and losses.byol_loss(features, features) == 0
 
 
 @each_assignment
@@ -123,7 +165,8 @@ def test_mistake_is_caught(name, mistake):
     assert mistake["solution"] in notebooks.text(cell)
     cell["source"] = notebooks.text(cell).replace(mistake["solution"], mistake["student"])
     error = run(notebook, last=check)[check]
-    assert error is not None and not isinstance(error, (NameError, SyntaxError)), repr(error)
+    assert isinstance(error, AssertionError), f"a message in words was expected, not {error!r}"
+    assert mistake.get("says", "") in str(error)
 
 
 @each_assignment
@@ -156,6 +199,91 @@ def test_nbgrader_gives_all_points_to_solutions_and_none_to_blanks(graded):
         for name, row in export.items():
             assert float(row["max_score"]) == 10, name
             assert float(row["score"]) == (6 if submission == "solution" else 0), f"{name}: 4 points are given by hand"
+
+
+@pytest.fixture(scope="module")
+def collected(graded, tmp_path_factory):
+    """A class of five with two sheets, as a platform hands it out: the course folder, and the rows of scores.csv."""
+    course, came = tmp_path_factory.mktemp("course") / "mine", tmp_path_factory.mktemp("came")
+    shutil.copytree(exercises.BUILD / "instructor", course)
+    settings = course / "nbgrader_config.py"
+    quick = settings.read_text().replace("c.Execute.timeout = 120", "c.Execute.timeout = 15")
+    settings.write_text(quick.replace("min(self.timeout, 10)", "min(self.timeout, 2)"))
+    name = "contrastive_learning"
+    release = {path.stem: notebooks.load(path) for path in course.glob("release/*/*.ipynb")}
+
+    def hand_in(student, start="", name=name):
+        notebook = copy.deepcopy(release[name])
+        for cell, ours in zip(notebook["cells"], exercises.master(name)["cells"]):
+            if marks(ours).get("solution"):
+                cell["source"] = re.sub(r" *### (BEGIN|END) SOLUTION\n?", "", notebooks.text(ours))
+                if cell["id"] == "implement-loss":
+                    cell["source"] = cell["source"].replace("    z =", f"    {start}\n    z =", 1)
+        folder = came / f"{student}_1_assignsubmission_file"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name} (1).ipynb").write_text(json.dumps(notebook))
+        return folder / f"{name} (1).ipynb", notebook
+
+    noise = "import sys, warnings; warnings.warn('w'); print(1, file=sys.stderr)"
+    noise += "; from tqdm import tqdm; list(tqdm([1]))"
+    path, notebook = hand_in("Copier", noise)
+    solution = next(i for i, c in enumerate(notebook["cells"]) if c["id"] == "implement-loss")
+    notebook["cells"].insert(solution, notebook["cells"][solution] | {"id": "pasted"})
+    notebook["cells"] = [c for c in notebook["cells"] if c["id"] != "implement-loss-values"]
+    path.write_text(json.dumps(notebook))
+    path, notebook = hand_in("Cutter")
+    path.write_text(json.dumps(notebook)[:4000])
+    hand_in("Killer", "import os; os.kill(os.getpid(), 9)")
+    hand_in("Looper", "while True: pass")
+    hand_in("Zoe", name="byol")
+    return course, came, [row for row in exercises.collect(came, course) if row["student"] in CLASS]
+
+
+def test_one_student_does_not_stop_the_others(collected):
+    course, _, rows = collected
+    assert {row["student"] for row in rows} == CLASS
+    seen = {(row["student"], row["assignment"]): (row["state"], row.get("score")) for row in rows}
+    sheet, other = "contrastive_learning", "byol"
+    missing = ("not handed in", None)
+    assert seen == {(s, other): missing for s in CLASS} | {
+        ("Copier", sheet): ("graded", 6),  # a copied and a deleted cell, a warning, a progress bar: no point lost
+        ("Cutter", sheet): ("unreadable", None),
+        ("Killer", sheet): ("kernel died", None),
+        ("Looper", sheet): ("graded", 3),  # all that does not call the loop
+        ("Zoe", sheet): missing,
+        ("Zoe", other): ("graded", 6),
+    }
+    with open(course / "scores.csv", newline="", encoding="utf-8-sig") as file:
+        table = {(row["student"], row["assignment"]): row for row in csv.DictReader(file)}
+    assert table["Killer", sheet]["score"] == "" and table["Looper", sheet]["score"] == "3.0"
+    assert "2 copies" in table["Copier", sheet]["notes"] and table["Copier", sheet]["by_hand"] == "to do"
+
+
+def test_an_endless_loop_waits_once(collected):
+    ran = notebooks.load(collected[0] / "autograded/Looper/contrastive_learning/contrastive_learning.ipynb")
+    errors = [o["ename"] for c in ran["cells"] for o in c.get("outputs", []) if o["output_type"] == "error"]
+    assert errors.count("CellTimeoutError") >= 3
+    settings = (exercises.MASTERS.parent / "nbgrader_config.py").read_text()
+    assert "timeout = 120 " in settings and "min(self.timeout, 10)" in settings
+
+
+def test_a_second_collection_grades_what_is_new(collected, monkeypatch):
+    course, came, before = collected
+    broken = next(came.glob("Zoe*/*.ipynb"))
+    broken.write_text("lost")
+    monkeypatch.setattr(exercises, "autograde", lambda course, sheet, student: f"again: {student}")
+    after = {(row["student"], row["assignment"]): row for row in exercises.collect(came, course)}
+    assert after["Killer", "contrastive_learning"]["state"] == "again: Killer"
+    for row in before:
+        if row["state"] == "graded":  # the same notebook, or a broken one in its place: the points stay
+            assert after[row["student"], row["assignment"]]["score"] == row["score"]
+    assert "can't be read" in after["Zoe", "byol"]["notes"]
+
+
+def test_a_folder_that_is_no_course_is_refused(tmp_path):
+    for arguments in (["collect", str(tmp_path), str(tmp_path)], ["scores", str(tmp_path)]):
+        with pytest.raises(SystemExit, match="is no course folder"):
+            exercises.main(arguments)
 
 
 def test_complaints_are_made():

@@ -1,0 +1,191 @@
+"""Answers that students may give in place of the masters': each is right, and every check must accept it.
+
+{sheet: {cell: its whole source}}
+"""
+
+RIGHT = {
+    "why_labels_run_out": {
+        "implement-turns": """
+def quarter_turns(images, generator):
+    turns = torch.randint(0, 4, (images.shape[0],), generator=generator)
+    turned = images.clone()
+    for k in range(1, 4):
+        turned[turns == k] = torch.rot90(images[turns == k], k, (2, 3))
+    return turned, turns
+""",
+        "implement-draw": """
+def balanced_draw(labels, per_class, generator):
+    order = torch.rand(len(labels), generator=generator).argsort()
+    return torch.cat([order[labels[order] == c][:per_class] for c in labels.unique()])
+""",
+    },
+    "contrastive_learning": {
+        "implement-loss": """
+def info_nce_loss(features, temperature):
+    features = features / features.norm(dim=1, keepdim=True)
+    n, total = len(features) // 2, 0
+    for i in range(2 * n):
+        scores = features @ features[i] / temperature
+        others = torch.cat([scores[:i], scores[i + 1 :]])
+        total = total + others.logsumexp(dim=0) - scores[(i + n) % (2 * n)]
+    return total / (2 * n)
+""",
+        "implement-false": """
+def info_nce_without(features, labels, temperature):
+    z = F.normalize(features, dim=1)
+    both, n = torch.cat([labels, labels]), len(labels)
+    scores = z @ z.T / temperature
+    positive = torch.cat([scores.diagonal(n), scores.diagonal(-n)])
+    others = scores.masked_fill(both[:, None] == both[None], float("-inf"))
+    return (torch.cat([positive[:, None], others], dim=1).logsumexp(dim=1) - positive).mean()
+""",
+    },
+    "simclr": {
+        "implement-boxes": """
+def random_boxes(n, size, smallest, generator):
+    area = (torch.rand(n, generator=generator) * (1 - smallest) + smallest) * size**2
+    side = area**0.5
+    top = torch.rand(n, generator=generator) * (size - side)
+    left = torch.rand(n, generator=generator) * (size - side)
+    return torch.stack([top, left, side]).T
+""",
+        "implement-loss": """
+def simclr_loss(encoder, projector, x1, x2, temperature):
+    h1, h2 = encoder(torch.vstack([x1, x2])).split(len(x1))
+    z = projector(torch.vstack([h1, h2]))
+    return info_nce_loss(features=z, temperature=temperature)
+""",
+    },
+    "moco": {
+        "implement-queue": """
+class KeyQueue:
+    def __init__(self, dim, K, generator):
+        keys = torch.randn(K, dim, generator=generator)
+        self.keys, self.next = keys / keys.norm(dim=1, keepdim=True), 0
+
+    def logits(self, q, k, temperature):
+        positive = torch.einsum("nd,nd->n", q, k)[:, None]
+        return torch.hstack([positive, torch.einsum("nd,kd->nk", q, self.keys)]) / temperature
+
+    def add(self, k):
+        keys = self.keys.clone()
+        for key in k.detach():
+            keys[self.next] = key
+            self.next = (self.next + 1) % len(keys)
+        self.keys = keys
+""",
+        "implement-ema": """
+@torch.no_grad()
+def momentum_update(f_k, f_q, m):
+    for theta_k, theta_q in zip(f_k.parameters(), f_q.parameters()):
+        theta_k.copy_(m * theta_k + (1 - m) * theta_q)
+    return f_k
+""",
+    },
+    "byol": {
+        "implement-loss": """
+def byol_step_loss(online, predictor, target, x1, x2):
+    p1, p2 = predictor(online(x1)), predictor(online(x2))
+    t1, t2 = target(x1).detach(), target(x2).detach()
+    cosines = F.cosine_similarity(p1, t2) + F.cosine_similarity(p2, t1)
+    return (4 - 2 * cosines).mean()
+""",
+        "implement-tau": """
+def tau_at(step, steps, base):
+    return 1 - (1 - base) * math.cos(math.pi * step / steps / 2) ** 2
+""",
+    },
+    "simsiam": {
+        "implement-step": """
+def train_step(f, h, optimizer, x1, x2):
+    optimizer.zero_grad()
+    z1, z2 = f(x1), f(x2)
+    pairs = ((h(z1), z2.detach()), (h(z2), z1.detach()))
+    loss = -sum((F.normalize(p) * F.normalize(z)).sum(dim=1).mean() for p, z in pairs) / 2
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach())
+""",
+        "implement-eta": """
+@torch.no_grad()
+def eta(f, images, view, times, generator):
+    return torch.stack([f(view(images, generator)) for _ in range(times)]).mean(dim=0)
+""",
+    },
+    "collapse_lab": {
+        "implement-rank": """
+def rank_of(z):
+    sigma = torch.svd(z).S
+    p = sigma[sigma > 0] / sigma.sum()
+    return float(torch.exp(-(p * torch.log(p)).sum()))
+""",
+        "implement-doctor": """
+def doctor(z, z_healthy, least=0.25):
+    dimensional = rank_of(z) / rank_of(z_healthy) < least
+    if evaluate.spread(z) / evaluate.spread(z_healthy) < least:
+        return "complete"
+    return "dimensional" if dimensional else "alive"
+""",
+    },
+    "barlow_twins": {
+        "implement-correlation": """
+def cross_correlation(z1, z2):
+    a, b = (F.batch_norm(z, None, None, training=True, eps=1e-5) for z in (z1, z2))
+    return torch.einsum("ni,nj->ij", a, b) / z1.shape[0]
+
+
+F = torch.nn.functional
+""",
+        "implement-loss": """
+def barlow_loss(c, lambd):
+    eye = torch.eye(len(c))
+    return ((c - eye) ** 2 * (eye + lambd * (1 - eye))).sum()
+""",
+    },
+    "mae": {
+        "implement-masking": """
+def random_masking(tokens, keep, noise):
+    order = torch.argsort(noise, dim=1)
+    places = torch.arange(noise.shape[1]).expand_as(order)
+    restore = torch.empty_like(order).scatter_(1, order, places)
+    mask = torch.ones_like(order, dtype=torch.bool).scatter_(1, order[:, :keep], False)
+    visible = torch.stack([image[kept[:keep]] for image, kept in zip(tokens, order)])
+    return visible, mask, restore
+""",
+        "implement-error": """
+def masked_error(pred, target, mask):
+    return ((pred - target) ** 2)[mask].mean()
+""",
+    },
+    "evaluation": {
+        "implement-knn": """
+def knn_predict(train_features, train_labels, test_features, k, temperature):
+    guesses = []
+    for row in test_features:
+        cosine = F.cosine_similarity(row[None], train_features)
+        votes = torch.zeros(int(train_labels.max()) + 1)
+        for i in cosine.argsort(descending=True)[:k]:
+            votes[train_labels[i]] += torch.exp(cosine[i] / temperature)
+        guesses.append(votes.argmax())
+    return torch.stack(guesses)
+""",
+        "implement-probe": """
+def linear_probe(encoder, images, labels, test_images, steps=300):
+    was_training = encoder.training
+    encoder.eval()
+    layer = nn.Linear(encoder.features_dim, len(labels.unique()))
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.02)
+    with torch.no_grad():
+        train_features = encoder(images)
+        test_features = encoder(test_images)
+    mean, std = train_features.mean(0), train_features.std(0, correction=0) + 1e-8
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.CrossEntropyLoss()(layer((train_features - mean) / std), labels).backward()
+        optimizer.step()
+    encoder.train(was_training)
+    with torch.no_grad():
+        return layer((test_features - mean) / std).max(dim=1).indices
+""",
+    },
+}
