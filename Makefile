@@ -62,7 +62,7 @@ format: $(ENV)  ## Put code and notebooks into the book's form (no outputs, stab
 bench: $(VENV)/.bench  ## Time views, steps and a SimCLR epoch on this machine against torchvision and lightly (some minutes)
 	$(PYTHON) benchmarks/bench.py
 
-offline-kit: book  ## Put site, notebooks, package and images into one zip, for a room without a network
+offline-kit: book $(EXERCISES)  ## Put site, notebooks, exercises, package and images into one zip, for a room without a network
 	$(PYTHON) -m tools.offline_kit
 
 links: $(ENV) $(NODE)  ## Ask every other site that the book links to whether the page is still there

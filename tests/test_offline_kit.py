@@ -1,14 +1,16 @@
 """The kit for a room without a network: made, unpacked, and opened in a browser from its own server and as files."""
 
+import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 
 import pytest
 from conftest import watch
 
-from tools import notebooks, offline_kit
+from tools import exercises, notebooks, offline_kit
 
 WIDGETS = 'script[type="application/vnd.jupyter.widget-view+json"]'
 UNDRAWN = f"""() => [...document.querySelectorAll('{WIDGETS}')]
@@ -79,6 +81,34 @@ def test_kit_holds_notebooks_package_and_images(kit):
     assert {"sslbook/__init__.py", "sslbook/logs/cpu/simclr-0.json", "sslbook/widgets/widgets.css"} | weights <= names
     readme = (kit / "README.txt").read_text()
     assert wheel.name in readme and "cifar-10-batches-py" in readme
+
+
+def test_kit_holds_sheets_and_course_and_nobodys_data(kit):
+    names = set(exercises.assignments())
+    assert {p.stem for p in (kit / "exercises").iterdir()} == names
+    assert {p.name for p in (kit / "teacher/source").iterdir()} == names
+    assert {p.name for p in (kit / "teacher").iterdir()} == {
+        "README.md",
+        "gradebook.db",
+        "nbgrader_config.py",
+        "release",
+        "source",
+    }
+    for path in (kit / "README.txt", kit / "teacher/gradebook.db"):
+        assert str(notebooks.ROOT).encode() not in path.read_bytes(), f"a private path in {path.name}"
+    ask = [sys.executable, "-m", "tools.exercises", "collect", "exercises", "nowhere"]
+    said = subprocess.run(ask, cwd=kit, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ""}).stderr
+    assert said.startswith("nowhere is no course folder")
+
+
+def test_readme_lists_all_that_the_package_needs(kit, tmp_path):
+    readme = (kit / "README.txt").read_text()
+    package = tomllib.loads((notebooks.ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert len(package) > 5 and all(re.match(r"[\w-]+", line)[0] in readme for line in package)
+    assert "nbgrader" in readme and "jupyterlab" in readme
+    assert 'set "SSLBOOK_DATA=%CD%\\data" && jupyter' in readme, "without quotes Windows takes the blank along"
+    empty = offline_kit.contents(tmp_path / "a.whl", tmp_path, tmp_path)["README.txt"].decode()
+    assert "none were on the machine" in empty and str(tmp_path) not in empty
 
 
 def test_a_kit_that_fails_leaves_nothing(tmp_path, monkeypatch):

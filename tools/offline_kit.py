@@ -1,7 +1,8 @@
 """Put the book into one zip for a room without a network: `python -m tools.offline_kit [OUT.zip]`.
 
-The built site, the notebooks, the package as a wheel (with its trained weights and the logs of the runs), and of
-CIFAR-10 and Fashion-MNIST what lies in the reader's data folder. `make book` comes first; nothing is downloaded.
+The built site, the notebooks, the exercise sheets with the teacher's course folder, the package as a wheel (with its
+trained weights and the logs of the runs), and of CIFAR-10 and Fashion-MNIST what lies in the reader's data folder.
+`make book` comes first; nothing is downloaded.
 """
 
 import os
@@ -9,15 +10,18 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 from sslbook import download
+from tools import exercises
 from tools.notebooks import ROOT, notebooks
 
 NAME = "learning-without-labels-offline"
 HTML = ROOT / "_build/html"
 PACKAGE = ("pyproject.toml", "README.md", "LICENSE", "sslbook", "results")  # what the wheel is made of
+COLLECT = ("exercises.py", "handins.py", "notebooks.py")  # of tools/, to grade without the repository
 IMAGES = ("cifar-10-batches-py", "FashionMNIST")  # where torchvision lays them out; STL-10 (3 GB) stays at home
 PRELOAD = re.compile(r'<link rel="preload"[^>]*>')  # refused and reported by a browser that opens a file
 
@@ -65,10 +69,15 @@ To read:   python start.py                      (any Python 3.9 or newer; it ope
            from a server: a widget that runs a network in the page (MAE), and the snippets of search results.
 
 To run:    pip install --no-index --no-deps package/{wheel}
-           into a Python 3.11 to 3.13 that has PyTorch, torchvision, matplotlib, anywidget and JupyterLab already,
+           into a Python 3.11 to 3.13 that has these already (install them while there is a network):
+             {needed}
            then, in this folder,
              Linux, macOS:   SSLBOOK_DATA="$PWD/data" jupyter lab notebooks
-             Windows:        set SSLBOOK_DATA=%CD%\\data && jupyter lab notebooks
+             Windows:        set "SSLBOOK_DATA=%CD%\\data" && jupyter lab notebooks
+
+Exercises: sheets for students in exercises/. In teacher/ lies the course folder with the solutions: take it out before
+           you hand this kit on. To grade, with {grading} installed too, in this folder:
+             python -m tools.exercises collect WHAT-CAME-BACK teacher
 
 Images:    {images}. The shapes are drawn by the package and need no file.
 
@@ -99,8 +108,8 @@ def files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
 
 
-def contents(wheel: Path, data: Path) -> dict[str, Path | bytes]:
-    """Every file of the kit by its name: a path to copy, or what to write."""
+def contents(wheel: Path, sheets: Path, data: Path) -> dict[str, Path | bytes]:
+    """Every file of the kit by its name: a path to copy, or what to write. `sheets` is what `exercises.write` made."""
     kit: dict[str, Path | bytes] = {f"package/{wheel.name}": wheel}
     for path in files(HTML):
         name = f"site/{path.relative_to(HTML).as_posix()}"
@@ -108,14 +117,32 @@ def contents(wheel: Path, data: Path) -> dict[str, Path | bytes]:
         kit[name] = PRELOAD.sub("", path.read_text(encoding="utf-8")).encode() if page else path
     for path in notebooks():
         kit[f"notebooks/{path.relative_to(ROOT / 'book').as_posix()}"] = path
+    for path in files(sheets / "student"):
+        kit[f"exercises/{path.name}"] = path
+    for path in files(sheets / "instructor"):
+        if path.suffix != ".log":
+            kit[f"teacher/{path.relative_to(sheets / 'instructor').as_posix()}"] = path
+    for name in COLLECT:
+        kit[f"tools/{name}"] = ROOT / "tools" / name
     there = [name for name in IMAGES if (data / name).is_dir()]
     for name in there:
         for path in files(data / name):
             kit[f"data/{path.relative_to(data).as_posix()}"] = path
-    images = f"in data/: {', '.join(there)}" if there else f"none were in {data} when this kit was made"
-    kit["README.txt"] = README.format(wheel=wheel.name, images=images).encode()
+    images = f"in data/: {', '.join(there)}" if there else "none were on the machine where this kit was made"
+    kit["README.txt"] = README.format(wheel=wheel.name, images=images, **needs()).encode()
     kit["start.py"] = START.encode()
     return kit
+
+
+def needs() -> dict[str, str]:
+    """What the Python of the room must have, from the package's own list: names only, the wheel says the versions."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    grading = (exercises.MASTERS.parent / "requirements.txt").read_text(encoding="utf-8")
+    names = [re.match(r"[\w.-]+", line)[0] for line in listed]
+    return {
+        "needed": ", ".join([*names, "jupyterlab"]),
+        "grading": ", ".join(re.findall(r"^[\w.-]+", grading, flags=re.MULTILINE)),
+    }
 
 
 def make(out: Path, data: Path | None = None) -> Path:
@@ -126,7 +153,9 @@ def make(out: Path, data: Path | None = None) -> Path:
     part = out.with_name(out.name + ".part")
     try:
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as kit:
-            for name, content in contents(build_wheel(Path(folder)), data or download.cache()).items():
+            wheel = build_wheel(Path(folder))
+            exercises.write(Path(folder) / "sheets")
+            for name, content in contents(wheel, Path(folder) / "sheets", data or download.cache()).items():
                 if isinstance(content, bytes):
                     kit.writestr(f"{NAME}/{name}", content)
                 else:
