@@ -10,8 +10,10 @@ import fnmatch
 import hashlib
 import http.client
 import os
+import queue
 import re
 import shutil
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -121,8 +123,8 @@ def fetch(
 
     What has arrived stays in `path.part` and is gone on with, by the next mirror or the next call. A mirror that sends
     nothing for `timeout` seconds, or less than `slow` bytes a second for `patience` seconds while others are left, is
-    given up for the next one; slow ones are used last, the fastest first. Raises DownloadError with every mirror's
-    reason, or at once if the disc is full.
+    given up for the next one; slow ones are used last, the fastest first. So is one that claims more than there is room
+    for, or sends without end. Raises DownloadError with every mirror's reason, or at once if the disc is full.
 
     Where only the first digits of an md5 are published, a star stands for the rest, as in "8cad7c*". With "*" alone any
     whole answer is taken, and the caller has to check it.
@@ -184,7 +186,7 @@ def _download(url: str, part: Path, *, timeout: float, slow: float, patience: fl
     if offset:
         headers["Range"] = f"bytes={offset}-"
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
+        response = _open(urllib.request.Request(url, headers=headers), timeout)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and offset:  # no byte is left to send: the md5 tells whether the part is whole
@@ -192,7 +194,7 @@ def _download(url: str, part: Path, *, timeout: float, slow: float, patience: fl
         raise
     with response:
         offset, total = _extent(response, offset)
-        _check_space(part, total)
+        most = _room(part, total)
         with contextlib.ExitStack() as stack:
             with writing(part):
                 file = stack.enter_context(open(part, "ab" if offset else "wb", buffering=0))
@@ -205,14 +207,40 @@ def _download(url: str, part: Path, *, timeout: float, slow: float, patience: fl
                 _write(file, chunk, part)
                 size += len(chunk)
                 bar.update(len(chunk))
+                if size > most:
+                    part.unlink()
+                    raise http.client.HTTPException(f"sent {size:,} bytes without saying how many there are")
                 seconds = time.monotonic() - since
                 if seconds >= patience:
                     speed = (size - mark) / seconds
                     if speed < slow and (total is None or total - size > speed * patience):
                         raise _TooSlow(speed)
                     mark, since = size, time.monotonic()
+        if not size:
+            part.unlink()
+            raise http.client.HTTPException("sent an empty file")
         if total is not None and size < total:
             raise http.client.HTTPException(f"the connection closed after {size:,} of {total:,} bytes")
+
+
+def _open(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
+    """The answer once its headers are there. A socket counts `timeout` from byte to byte, and headers may drip."""
+    answers: queue.SimpleQueue = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(urllib.request.urlopen(request, timeout=timeout))
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=3 * timeout)  # connection, redirection, headers
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _extent(response: http.client.HTTPResponse, asked: int) -> tuple[int, int | None]:
@@ -248,14 +276,21 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_space(part: Path, total: int | None) -> None:
-    need = (total or 0) - _size(part)
+def _room(part: Path, total: int | None) -> float:
+    """How many bytes may come: what a mirror says, if there is room for that, else no more than half of the free space.
+
+    Raises HTTPException if there is none: it is this mirror's word, another may say less.
+    """
     free = shutil.disk_usage(part.parent).free
+    if total is None:
+        return _size(part) + free / 2
+    need = total - _size(part)
     if need > free:
-        raise DownloadError(
+        raise http.client.HTTPException(
             f"no room for {part.stem} in {part.parent}: {need / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free. "
-            "Free some space there or choose another folder."
+            "Free some space there or choose another folder"
         )
+    return total
 
 
 def _md5(path: Path) -> str | None:

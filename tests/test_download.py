@@ -35,6 +35,15 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "/good")
             return self.end_headers()
+        if kind == "drip":
+            with contextlib.suppress(OSError):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+                while not self.server.closing.wait(0.1):
+                    self.wfile.write(b"x")
+            return
+        if kind in ("nothing", "empty"):
+            self.send_response(204 if kind == "nothing" else 200)
+            return self.end_headers()
         if start >= len(BODY):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(BODY)}")
@@ -46,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{len(BODY) - 1}/{len(BODY)}")
         self.send_header("Content-Type", "text/html" if kind == "page" else "application/x-gzip")
         if kind != "no-length":
-            self.send_header("Content-Length", str(len(body) - start))
+            self.send_header("Content-Length", str(10**16 if kind == "vast" else len(body) - start))
         self.end_headers()
         with contextlib.suppress(OSError):  # the client gave up, as it should
             self.send_body(kind, body, start)
@@ -256,8 +265,33 @@ def test_no_room_is_said_before_the_download(get, monkeypatch):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(DownloadError, match=r"no room for data\.bin"):
         get("good", "good")
-    assert len(get.asked) == 1
-    assert not get.part.exists()
+    assert len(get.asked) == 2 and not get.part.exists(), "each is asked, none may begin"
+
+
+def test_a_mirror_that_claims_too_much_does_not_end_it(get):
+    get("vast", "good")
+    assert [kind for kind, _ in get.asked] == ["vast", "good"]
+
+
+def test_a_mirror_that_sends_without_end_leaves_half_of_the_disc(get, monkeypatch):
+    room = type("Usage", (), {"free": 600_000})()
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: room)
+    get("no-length", "good")
+    assert get.asked == [("no-length", None), ("good", None)], "its part is gone"
+
+
+def test_headers_that_drip_are_given_up(get):
+    start = time.monotonic()
+    get("drip", "good", timeout=0.3)
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("kind", ["nothing", "empty"])
+def test_an_empty_answer_is_no_file(get, kind):
+    """With "*" as md5 it would be kept, to be deleted by hand."""
+    get(kind, "good", md5="*")
+    with pytest.raises(DownloadError, match="sent an empty file"):
+        get(kind, md5="0" * 32)
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):
