@@ -8,12 +8,15 @@ python -m sslbook evaluate runs/simclr-cifar10-0
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import json
+import math
+import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +29,7 @@ from sslbook.allocator import keep_freed_memory
 from sslbook.callbacks import Callback, Checkpoints, Log, Probe
 from sslbook.checkpoint import CheckpointError, steps
 from sslbook.download import DownloadError
-from sslbook.files import atomic
+from sslbook.files import alone, atomic
 from sslbook.history import History, TrainingDivergedError
 from sslbook.images import ImageSet
 from sslbook.methods import METHODS, Method, Recipe
@@ -42,18 +45,38 @@ PROBED = 5000  # photos of a folder that the online kNN looks at
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; a mistake of the user's ends with one line on stderr and exit status 1, Ctrl-C with 130."""
+    """Run a command; a mistake of the user's ends with one line on stderr and exit status 1, Ctrl-C with 130, SIGTERM,
+    as a cluster sends it when the time is up, with 143."""
     options = _parser().parse_args(arguments)
     keep_freed_memory()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _sigterm_interrupts():
             warnings.showwarning = _warn
             options.run(options)
     except ERRORS as error:
         sys.exit(f"sslbook: {error}")
-    except KeyboardInterrupt:
-        print("\nsslbook: stopped; the same command with --resume goes on", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        again = "; the same command with --resume goes on" if options.run is _pretrain else ""
+        print(f"\nsslbook: stopped{again}", file=sys.stderr)
+        sys.exit(143 if stop.args else 130)
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: files are closed and workers end. Threads other than the first have no say."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _warn(message: Warning | str, *where: Any, **options: Any) -> None:
@@ -64,7 +87,14 @@ def _warn(message: Warning | str, *where: Any, **options: Any) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("sslbook", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    train = commands.add_parser("pretrain", help="train a method without labels", description=_pretrain.__doc__)
+    known = [f"  {name}: {', '.join(_parameters(method))}" for name, method in NAMES.items()]
+    train = commands.add_parser(
+        "pretrain",
+        help="train a method without labels",
+        description=_pretrain.__doc__,
+        epilog="\n".join(["what --set takes:", *known]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     train.set_defaults(run=_pretrain)
     train.add_argument("method", type=str.lower, choices=NAMES, help=", ".join(NAMES), metavar="METHOD")
     train.add_argument("--budget", choices=budget.BUDGETS, help="whose data, encoder and recipe are the defaults")
@@ -87,7 +117,7 @@ def _add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument("--encoder", choices=encoders.ENCODERS)
     train.add_argument("--views", choices=VIEWS, help="the recipe's; for other images than the budget's, the method's")
     train.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the method: T=0.1 K=512"
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the method, listed below: T=0.1 K=512"
     )
     train.add_argument("--epochs", type=int, help="passes over the images")
     train.add_argument("--batch-size", type=int, help="of all processes together")
@@ -121,18 +151,19 @@ def _pretrain(options: argparse.Namespace) -> None:
     name = NAMES[options.method]
     recipe = plan.recipe(name)
     source = options.data or plan.image_set
+    _check(options, source)
+    arguments = recipe.method | _method_arguments(name, options.set)
     out = options.out or Path("runs") / f"{options.method}-{Path(source).name}-{options.seed}"
-    checkpoints = out / "checkpoints"
-    if steps(checkpoints) and not options.resume:
-        raise CheckpointError(f"{checkpoints} holds a training: --resume goes on with it, --out FOLDER starts another")
-    with distributed.process_group(options.device or plan.device) as device:
+    with distributed.process_group(options.device or plan.device) as device, _alone(out):
+        checkpoints = out / "checkpoints"
+        if steps(checkpoints) and not options.resume:
+            raise CheckpointError(f"{checkpoints} holds a training: --resume goes on, --out FOLDER starts another")
         with distributed.first_process_first():
             images, probe = _load(options, plan, source)
         size = min(images.size)
         encoder_name = options.encoder or plan.encoders[METHODS[name].encoder]
-        arguments = recipe.method | _method_arguments(options.set)
         method = _make(name, encoder_name, size, arguments, options.seed).to(device)
-        settings = _settings(options, recipe, method, size, ours=source == plan.image_set)
+        settings = _settings(options, recipe, method, images, ours=source == plan.image_set)
         about = dict(
             method=name,
             encoder=encoder_name,
@@ -161,15 +192,46 @@ def _make(name: str, encoder: str, size: int, arguments: dict[str, Any], seed: i
     made = encoders.make_encoder(encoder, size)
     if METHODS[name].encoder == "vit" and not isinstance(made, ViT):
         raise ValueError(f"{name} needs a ViT: --encoder vit_micro, vit_tiny or vit_base")
-    known = [parameter for parameter in inspect.signature(METHODS[name].method).parameters if parameter != "encoder"]
-    for argument in arguments:
-        if argument not in known:
-            raise ValueError(f"--set: {name} has no argument {argument!r}; it has {', '.join(known)}")
-    return METHODS[name].method(made, **arguments)
+    try:
+        return METHODS[name].method(made, **arguments)
+    except (ArithmeticError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--set: {name} can't be made with {arguments}: {reason}") from error
 
 
-def _settings(options: argparse.Namespace, recipe: Recipe, method: Method, size: int, ours: bool) -> dict[str, Any]:
+def _parameters(name: str) -> dict[str, str]:
+    """What `--set` takes for a method, by name, each "int", "float" or "bool"."""
+    parameters = list(inspect.signature(METHODS[name].method).parameters.values())[1:]  # without the encoder
+    return {parameter.name: str(parameter.annotation).removesuffix(" | None") for parameter in parameters}
+
+
+def _check(options: argparse.Namespace, source: str) -> None:
+    """Refuse what no training can use, before anything is loaded."""
+    at_least = dict(epochs=1, batch_size=2, keep=1, size=1, workers=0, probe_every=0)
+    at_least |= dict(lr=0, weight_decay=0, warmup_epochs=0, checkpoint_every=0)
+    for name, least in at_least.items():
+        value = getattr(options, name)
+        if value is not None and not least <= value < math.inf:
+            finite = " and finite" if isinstance(value, float) else ""
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}{finite}, got {value}")
+    if not 0 <= options.seed < 2**63:
+        raise ValueError(f"--seed must lie between 0 and 2**63, got {options.seed}")
+    if source in sets.NAMES and options.stream:
+        raise ValueError(f"--stream belongs to a folder of photos; {source} is held in memory")
+    if options.workers is not None and not options.stream:
+        raise ValueError("--workers belongs to --stream")
+
+
+def _alone(out: Path) -> contextlib.AbstractContextManager[None]:
+    """Two runs in one folder would write over each other's files; of one run's processes one holds the lock."""
+    return alone(out, Checkpoints.PATIENCE) if distributed.rank() == 0 else contextlib.nullcontext()
+
+
+def _settings(
+    options: argparse.Namespace, recipe: Recipe, method: Method, images: ImageSet | PhotoStream, ours: bool
+) -> dict[str, Any]:
     """Arguments of `pretrain`: the recipe's, over them what was said. `ours` are the images that the recipe is for."""
+    size = min(images.size)
     settings = dict(recipe.train, seed=options.seed, compile=options.compile, show_progress=not options.quiet)
     if options.views:
         settings["views"] = getattr(views, f"{options.views}_views")(size)
@@ -180,6 +242,14 @@ def _settings(options: argparse.Namespace, recipe: Recipe, method: Method, size:
     for key in ("epochs", "batch_size", "optimizer", "lr", "weight_decay", "warmup_epochs"):
         if getattr(options, key) is not None:
             settings[key] = getattr(options, key)
+    quarter = len(images) // 4 // distributed.world_size() * distributed.world_size()
+    if options.batch_size is None and not ours and quarter < settings["batch_size"]:
+        warnings.warn(
+            f"{len(images)} images: the batch size is {quarter}, the recipe's {settings['batch_size']}", stacklevel=2
+        )
+        settings["batch_size"] = quarter
+    if options.warmup_epochs is not None and options.warmup_epochs > settings["epochs"]:
+        raise ValueError(f"--warmup-epochs {options.warmup_epochs:g} is more than the training's {settings['epochs']}")
     return settings
 
 
@@ -217,7 +287,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if source is None:
         raise ValueError(f"{folder} has no log.json that names the images: say --data")
     encoder = pretrained.load_encoder(path)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = distributed.find_device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     _, probe = _load(options, None, source)
     if probe is None:
         raise ValueError(f"{source} is a folder without a second one to judge by: say --test FOLDER")
@@ -256,18 +326,32 @@ def _plan(options: argparse.Namespace) -> budget.Budget:
     return fitting[0] if fitting and options.data != plan.image_set else plan
 
 
-def _method_arguments(pairs: list[str]) -> dict[str, Any]:
-    """{"T": 0.1, "symmetric": True} from ["T=0.1", "symmetric=true"]."""
-    arguments = {}
+def _method_arguments(method: str, pairs: list[str]) -> dict[str, Any]:
+    """{"T": 0.1, "symmetric": True} from ["T=0.1", "symmetric=true"], each of the kind that the method takes."""
+    kinds, arguments = _parameters(method), {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
+        name, equals, text = pair.partition("=")
         if not (name.isidentifier() and equals):
             raise ValueError(f"--set takes NAME=VALUE, got {pair!r}")
-        try:
-            arguments[name] = json.loads(value.lower() if value.lower() in ("true", "false") else value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"--set {name}: {value!r} is neither a number nor true or false") from error
+        if name not in kinds:
+            raise ValueError(f"--set: {method} has no argument {name!r}; it has {', '.join(kinds)}")
+        arguments[name] = _value(name, kinds[name], text)
     return arguments
+
+
+def _value(name: str, kind: str, text: str) -> bool | int | float:
+    if kind == "bool":
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"--set {name}: {text!r} is neither true nor false")
+        return text.lower() == "true"
+    try:
+        value = int(text) if kind == "int" else float(text)
+    except ValueError as error:
+        raise ValueError(f"--set {name}: {text!r} is no {'whole ' if kind == 'int' else ''}number") from error
+    least = 1 if kind == "int" else 0
+    if not least <= value < math.inf:
+        raise ValueError(f"--set {name} must be at least {least} and finite, got {text}")
+    return value
 
 
 def _say(report: dict[str, float] | None, rest: str) -> None:

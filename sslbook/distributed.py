@@ -25,17 +25,34 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
+def find_device(name: str | torch.device) -> torch.device:
+    """The device of this name. Raises ValueError if there is none on this machine."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        if torch.backends.mps.is_available():
+            known.append("mps")
+        reason = str(error).splitlines()[0].split(". ")[0][:120]
+        raise ValueError(f"there is no device {str(name)!r}, there is {', '.join(known)} ({reason})") from error
+    return device
+
+
 @contextlib.contextmanager
 def process_group(device: str | torch.device) -> Iterator[torch.device]:
     """Inside `torchrun`, join its other processes for a while: NCCL on GPUs, one each, and gloo on CPUs.
 
     Gives the device of this process: "cuda" becomes the GPU of its local rank. Without torchrun nothing happens.
+    Raises ValueError if it is not there.
     """
-    device = torch.device(device)
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        yield device
+        yield find_device(device)
         return
-    if device.type == "cuda":
+    device = torch.device(device)
+    if device.type != "cuda":
+        find_device(device)
+    else:
         local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= gpus:
             raise ValueError(f"process {local} has no GPU, there are {gpus}: torchrun --nproc-per-node={gpus}")

@@ -80,4 +80,7 @@ def make_encoder(name: str, size: int = 32) -> nn.Module:
     """An untrained encoder by its name in `ENCODERS` for images of `size` px: their stems and patches differ."""
     if name not in ENCODERS:
         raise ValueError(f"there is no encoder {name!r}; there are {', '.join(ENCODERS)}")
+    patch = {"vit_micro": 8, "vit_tiny": 8, "vit_base": 16}.get(name)
+    if patch and (size < patch or size % patch):
+        raise ValueError(f"{name} takes images whose side is a multiple of {patch} px, got {size}")
     return ENCODERS[name](size)

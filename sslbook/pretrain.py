@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sslbook.allocator import keep_freed_memory
 from sslbook.callbacks import Callback, Checkpoints, ProgressBar
 from sslbook.checkpoint import CheckpointError
-from sslbook.distributed import all_reduce_buffers, all_reduce_mean, broadcast_state, shard, world_size
+from sslbook.distributed import all_reduce_buffers, all_reduce_mean, broadcast_state, find_device, shard, world_size
 from sslbook.history import History, TrainingDivergedError
 from sslbook.images import ImageSet
 from sslbook.methods.base import Method, Now
@@ -104,7 +104,7 @@ def pretrain(
         views = Views(views)
     method.take(views)
     if device is not None:
-        method.to(device)
+        method.to(find_device(device))
     if show_progress:
         callbacks = [*callbacks, ProgressBar()]
     return Run(method, images, views, settings, callbacks=callbacks, compile=compile).train()

@@ -86,7 +86,7 @@ class ViT(nn.Module):
         if images.shape[1:] != (3, self.size, self.size):
             raise ValueError(
                 f"images must be (n, 3, {self.size}, {self.size}), got {tuple(images.shape)}: "
-                "a ViT's positions belong to one size"
+                "a ViT's positions belong to one size, and views must have it"
             )
         return self.patch_embed(self.standardise(images)) + self.pos_embed[:, 1:]
 

@@ -1,6 +1,8 @@
 import functools
+import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import torch
 from PIL import Image
 
 from sslbook import checkpoint, cli, encoders, pretrained, sets
+from sslbook.files import alone
 
 
 @pytest.fixture
@@ -87,11 +90,11 @@ def test_a_stopped_training_goes_on_only_if_told_to(run, tmp_path):
     assert one["report"] == two["report"] and len(two["curve"]) == 3
 
 
-def photos(folder, classes, n=12):
+def photos(folder, classes, n=12, shade=90):
     for c in range(classes):
-        (folder / f"class {c}").mkdir(parents=True)
+        (folder / f"class {c}").mkdir(parents=True, exist_ok=True)
         for i in range(n):
-            Image.new("RGB", (40, 50), (200 * c, 20 * i, 90)).save(folder / f"class {c}/{i}.png")
+            Image.new("RGB", (40, 50), (200 * c, 20 * i, shade)).save(folder / f"class {c}/{i}.png")
 
 
 @pytest.mark.parametrize("how", [[], ["--stream", "--workers", 1]], ids=["in memory", "streamed"])
@@ -131,10 +134,36 @@ def test_a_folder_of_photos(run, tmp_path, how):
     [
         ("pretrain simclr --data nowhere", "--data nowhere is neither a folder nor one of shapes, cifar10"),
         ("pretrain simclr --data shapes --test x", "--test belongs to a folder of photos"),
-        ("pretrain simclr --set temperature=-1 --quiet", "temperature must be positive, got -1"),
+        ("pretrain simclr --set temperature=0 --quiet", "temperature must be positive, got 0"),
         ("pretrain simclr --set warmth=1", "--set: SimCLR has no argument 'warmth'; it has dim, hidden, temperature"),
         ("pretrain simclr --set temperature", "--set takes NAME=VALUE, got 'temperature'"),
-        ("pretrain simclr --set temperature=hot", "--set temperature: 'hot' is neither a number nor true or false"),
+        ("pretrain simclr --set temperature=hot", "--set temperature: 'hot' is no number"),
+        ("pretrain simclr --set temperature=null", "--set temperature: 'null' is no number"),
+        ("pretrain simclr --set temperature=Infinity", "--set temperature must be at least 0 and finite, got Infinity"),
+        ("pretrain simclr --set dim=64.5", "--set dim: '64.5' is no whole number"),
+        ("pretrain byol --set hidden=0", "--set hidden must be at least 1 and finite, got 0"),
+        ("pretrain simclr --set temperature=-1", "--set temperature must be at least 0 and finite, got -1"),
+        ("pretrain byol --set predictor_lr=-1", "--set predictor_lr must be at least 0 and finite, got -1"),
+        ("pretrain moco --set symmetric=3", "--set symmetric: '3' is neither true nor false"),
+        ("pretrain moco --set K=999999999999", "--set: MoCo can't be made with {'K': 999999999999"),
+        ("pretrain mae --data photos --size 60", "vit_micro takes images whose side is a multiple of 8 px, got 60"),
+        ("pretrain simclr --stream", "--stream belongs to a folder of photos; shapes is held in memory"),
+        ("pretrain simclr --workers 2", "--workers belongs to --stream"),
+        ("pretrain simclr --data photos --stream --workers 9999999", "workers must lie between 0 and"),
+        ("pretrain simclr --data photos --stream --workers -1", "--workers must be at least 0, got -1"),
+        ("pretrain simclr --device graphics", "there is no device 'graphics', there is cpu"),
+        ("pretrain simclr --device cuda:77", "there is no device 'cuda:77', there is cpu"),
+        ("pretrain simclr --device meta", "there is no device 'meta', there is cpu"),
+        ("evaluate nothing --data shapes --device graphics", "nothing is not a file of sslbook.pretrained"),
+        *((f"pretrain simclr --lr {x}", f"--lr must be at least 0 and finite, got {x}") for x in ("inf", "nan", -1.0)),
+        ("pretrain simclr --lr 0", "lr must be positive and finite, got 0"),
+        ("pretrain simclr --weight-decay -1", "--weight-decay must be at least 0 and finite, got -1.0"),
+        ("pretrain simclr --warmup-epochs inf", "--warmup-epochs must be at least 0 and finite, got inf"),
+        ("pretrain simclr --warmup-epochs 1e30", "--warmup-epochs 1e+30 is more than the training's 2"),
+        ("pretrain simclr --checkpoint-every inf", "--checkpoint-every must be at least 0 and finite, got inf"),
+        ("pretrain simclr --keep 0", "--keep must be at least 1, got 0"),
+        ("pretrain simclr --probe-every -1", "--probe-every must be at least 0, got -1"),
+        ("pretrain simclr --seed 99999999999999999999", "--seed must lie between 0 and 2**63"),
         ("pretrain mae --encoder resnet18", "MAE needs a ViT: --encoder vit_micro, vit_tiny or vit_base"),
         ("pretrain simclr --batch-size 4000", "between 2 and the 512 images, got 4000"),
         ("pretrain simclr --epochs 0", "epochs must be at least 1, got 0"),
@@ -146,6 +175,7 @@ def test_a_folder_of_photos(run, tmp_path, how):
 )
 def test_mistakes_end_with_one_line_that_helps(run, arguments, message, tmp_path):
     (tmp_path / "taken").write_text("a file")
+    photos(tmp_path / "photos", 1)
     said = refusal(run, *arguments.split())
     assert said.startswith("sslbook: ") and message in said and "\n" not in said
 
@@ -190,14 +220,58 @@ def start(command, folder):
     return subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, preexec_fn=listen, **pipes)
 
 
-def test_control_c_says_how_to_go_on(tmp_path):
+def test_help_names_what_set_takes(run, capsys):
+    with pytest.raises(SystemExit):
+        run("pretrain", "--help")
+    said = capsys.readouterr().out
+    for name, entry in cli.METHODS.items():
+        for argument in list(inspect.signature(entry.method).parameters)[1:]:
+            assert re.search(rf"^  {name.lower()}: .*\b{argument}\b", said, re.MULTILINE)
+
+
+def test_values_of_every_kind_reach_the_method(run, tmp_path):
+    run("pretrain", "byol", "--quiet", "--epochs", 1, "--set", "dim=16", "tau=1", "schedule=False", "--out", "x")
+    assert json.loads((tmp_path / "x/log.json").read_text())["arguments"].items() >= {
+        ("dim", 16), ("tau", 1.0), ("schedule", False)
+    }  # fmt: skip
+
+
+def test_a_resumed_run_has_the_arguments_and_the_photos_of_before(run, tmp_path):
+    photos(tmp_path / "mine", 2)
+    common = ["pretrain", "simclr", "--data", "mine", "--size", 24, "--epochs", 1, "--quiet", "--resume", "--out", "x"]
+    common += ["--batch-size", 8]
+    run(*common)
+    log = (tmp_path / "x/log.json").read_bytes()
+    assert "temperature: 0.1 there, 0.25 now" in refusal(run, *common, "--set", "temperature=0.25")
+    photos(tmp_path / "mine", 2, shade=7)
+    assert "(checksum of the images: " in refusal(run, *common)
+    assert (tmp_path / "x/log.json").read_bytes() == log
+
+
+def test_few_photos_get_a_batch_of_a_quarter(run, tmp_path, capsys):
+    photos(tmp_path / "mine", 2)
+    cli.main(["pretrain", "simclr", "--data", "mine", "--size", "24", "--epochs", "1", "--quiet", "--out", "x"])
+    assert capsys.readouterr().err == "sslbook: 24 images: the batch size is 6, the recipe's 128\n"
+    assert json.loads((tmp_path / "x/log.json").read_text())["config"]["batch_size"] == 6
+
+
+def test_two_runs_do_not_write_into_one_folder(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli.Checkpoints, "PATIENCE", 0.1)
+    with alone("x"):
+        said = refusal(run, "pretrain", "simclr", "--quiet", "--out", "x")
+    assert said == "sslbook: another process writes to x: wait for its end, or take another folder"
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_stop_says_how_to_go_on(sent, code, tmp_path):
     process = start(["-m", "sslbook", "pretrain", "simclr", "--epochs", "500", "--out", "x"], tmp_path)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (tmp_path / "x/log.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and "sslbook: stopped; the same command with --resume goes on" in error
+    assert process.returncode == code and "sslbook: stopped; the same command with --resume goes on" in error
     assert "Traceback" not in error and checkpoint.steps(tmp_path / "x/checkpoints")
 
 
