@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from sslbook import budget, distributed, encoders, evaluate, photos, pretrained, results, sets, views
+from sslbook import budget, distributed, encoders, judging, photos, pretrained, results, sets, views
 from sslbook.allocator import keep_freed_memory
 from sslbook.callbacks import Callback, Checkpoints, Log, Probe
 from sslbook.checkpoint import CheckpointError, steps
@@ -41,7 +41,8 @@ NAMES = {name.lower(): name for name in METHODS}
 VIEWS = tuple(name.removesuffix("_views") for name in vars(views) if name.endswith("_views"))
 # what a user can mend: its message says how, so that no traceback is wanted
 ERRORS = (CheckpointError, DownloadError, TrainingDivergedError, OSError, ValueError, MemoryError)
-PROBED = 5000  # photos of a folder that the online kNN looks at
+PHOTO_SIZE = 64  # side in pixels of a folder's photos
+STEPS = 360  # fewer teach a small network nothing that its untrained twin does not know: see "Your own images"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -140,7 +141,9 @@ def _add_files(train: argparse.ArgumentParser) -> None:
 def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", help=f"{', '.join(sets.NAMES)}, or a folder of photos")
     command.add_argument("--test", metavar="FOLDER", help="labelled photos to judge by; classes are sub-folders")
-    command.add_argument("--size", type=int, default=64, help="side in pixels of a folder's photos (64)")
+    command.add_argument(
+        "--size", type=int, help="side in pixels of a folder's photos (64; to evaluate, the encoder's)"
+    )
 
 
 def _pretrain(options: argparse.Namespace) -> None:
@@ -159,7 +162,7 @@ def _pretrain(options: argparse.Namespace) -> None:
         if steps(checkpoints) and not options.resume:
             raise CheckpointError(f"{checkpoints} holds a training: --resume goes on, --out FOLDER starts another")
         with distributed.first_process_first():
-            images, probe = _load(options, plan, source)
+            images, probe = _load(options, source, options.size or PHOTO_SIZE, plan)
         size = min(images.size)
         encoder_name = options.encoder or plan.encoders[METHODS[name].encoder]
         method = _make(name, encoder_name, size, arguments, options.seed).to(device)
@@ -167,7 +170,9 @@ def _pretrain(options: argparse.Namespace) -> None:
         about = dict(
             method=name,
             encoder=encoder_name,
-            data=source,
+            data=_whole_path(source),
+            test=_whole_path(options.test),
+            budget=plan.name,
             seed=options.seed,
             processes=distributed.world_size(),
             arguments=arguments,
@@ -175,15 +180,16 @@ def _pretrain(options: argparse.Namespace) -> None:
         )
         log = partial(_log, out / "log.json", about, images)
         callbacks = _callbacks(options, settings["epochs"], probe, checkpoints, log)
+        if distributed.rank() == 0:
+            _announce(method, encoder_name, images, settings, plan)
         start = time.perf_counter()
         history = pretrain(method, images, **settings, callbacks=callbacks)
         if distributed.rank() == 0:
             pretrained.save_encoder(out / "encoder.safetensors", method.encoder, encoder_name, size)
-            report = evaluate.report(method.encoder, *probe) if probe else None
+            judged = judging.judge(method.encoder, encoder_name, size, probe) if probe else dict(report=None)
             minutes = (time.perf_counter() - start) / 60
-            log(history, training_seconds=history.seconds, minutes=minutes, report=report)
-            left_out = f", skipped.json ({len(images.skipped)} photos)" if images.skipped else ""
-            _say(report, f"{history.seconds:,.0f} s of training; {out}/encoder.safetensors, log.json{left_out}")
+            log(history, training_seconds=history.seconds, minutes=minutes, **judged)
+            _say_the_end(method, history, judged, out, images)
 
 
 def _make(name: str, encoder: str, size: int, arguments: dict[str, Any], seed: int) -> Method:
@@ -278,43 +284,97 @@ def _log(path: Path, about: dict[str, Any], images: ImageSet | PhotoStream, hist
     results.write(path, **about, config=run["config"], curve=run["epochs"], **more)
 
 
+def _whole_path(source: str | None) -> str | None:
+    """What a log says of images: a name, or where a folder lies, whatever the working folder."""
+    return source if source is None or source in sets.NAMES else str(Path(source).resolve())
+
+
+def _announce(
+    method: Method, encoder: str, images: ImageSet | PhotoStream, settings: dict[str, Any], plan: budget.Budget
+) -> None:
+    """One line before a training: what is trained on what, with which recipe, for how many steps."""
+    weights = sum(p.numel() for p in method.encoder.parameters())
+    steps = len(images) // settings["batch_size"]  # in an epoch
+    total, name = settings["epochs"] * steps, type(method).__name__
+    print(
+        f"{name}: a {encoder} of {weights:,} weights, {len(images):,} images of {min(images.size)} px, "
+        f"{settings['epochs']} epochs, {total:,} steps of {settings['batch_size']} images; the recipe of the "
+        f"{plan.name} budget for {plan.image_set}",
+        flush=True,
+    )
+    if images.name != plan.image_set and 0 < total < STEPS:
+        warnings.warn(
+            f"{total} steps are few: --epochs {-(-STEPS // steps)} makes {STEPS}. With few photos published weights "
+            "are the better start: see the book's page on your own images",
+            stacklevel=2,
+        )
+
+
+def _say_the_end(
+    method: Method, history: History, judged: dict[str, Any], out: Path, images: ImageSet | PhotoStream
+) -> None:
+    """What the encoder answers; the loss, where things lie, how to judge them. Warns of a loss worse than chance."""
+    if judged["report"] is not None:
+        print(judging.table(type(method).__name__, judged))
+    loss, chance = history["loss"][-1], method.chance(history.config["batch_size"])
+    if chance is not None and loss > chance:
+        warnings.warn(
+            f"the loss ended at {loss:.2f}, above chance: {chance:.2f} is that of a network to which all images look "
+            "alike. Train longer, or with another learning rate, before you use this encoder",
+            stacklevel=2,
+        )
+    left_out = f", skipped.json ({len(images.skipped)} photos)" if images.skipped else ""
+    print(
+        f"loss {loss:.3f} after {history.seconds:,.0f} s of training; {out}/encoder.safetensors, log.json{left_out}; "
+        f"to judge it: python -m sslbook evaluate {out}; to load it: sslbook.pretrained.load_encoder(path)",
+        flush=True,
+    )
+
+
 def _evaluate(options: argparse.Namespace) -> None:
-    """Freeze an encoder, and print how well kNN and linear classifiers read labels off its features, as JSON."""
+    """Freeze an encoder, and print as JSON how well kNN and linear classifiers read labels off its features ("report"),
+    those of an untrained encoder and plain pixels ("baselines"), and of how many images ("protocol"). Images, size and
+    --test are those of the training unless others are named."""
     folder = options.path if options.path.is_dir() else options.path.parent
     path = options.path / "encoder.safetensors" if options.path.is_dir() else options.path
-    log = folder / "log.json"
-    source = options.data or (json.loads(log.read_text())["data"] if log.is_file() else None)
+    log = {} if options.data else judging.read_log(folder)
+    source = options.data or log.get("data")
     if source is None:
         raise ValueError(f"{folder} has no log.json that names the images: say --data")
+    if not (options.data or source in sets.NAMES or Path(source).is_dir()):
+        raise ValueError(f"{folder}/log.json names the images {source}, which are not there: say --data")
+    options.test = options.test or log.get("test")
+    about = pretrained.read_about(path)
     encoder = pretrained.load_encoder(path)
     device = distributed.find_device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    _, probe = _load(options, None, source)
-    if probe is None:
+    if source not in sets.NAMES and not options.test:
         raise ValueError(f"{source} is a folder without a second one to judge by: say --test FOLDER")
-    print(json.dumps(evaluate.report(encoder.to(device), *probe), indent=1))
+    size = options.size or about["size"]
+    if size != about["size"]:
+        warnings.warn(f"the encoder was trained at {about['size']} px, and is judged at {size} px", stacklevel=2)
+    _, probe = _load(options, source, size, budget.BUDGETS.get(log.get("budget")))
+    if probe is None:
+        raise ValueError(f"{source} has no labels to judge by: say --data")
+    judged = judging.judge(encoder.to(device), about["encoder"], about["size"], probe)
+    print(json.dumps(judged, indent=1, allow_nan=False))
 
 
-def _load(options: argparse.Namespace, plan: budget.Budget | None, source: str):
+def _load(options: argparse.Namespace, source: str, size: int, plan: budget.Budget | None):
     """What to train on, and the labelled (train, test) sets to judge by, None if there are none."""
     if source in sets.NAMES:
-        if options.test:
-            raise ValueError(f"--test belongs to a folder of photos; {source} has a test set of its own")
+        for option, value in (("--test", options.test), ("--size", options.size)):
+            if value:
+                raise ValueError(f"{option} belongs to a folder of photos; {source} has a test set and size of its own")
         ours = plan is not None and source == plan.image_set
         train, test = sets.load(source, train=plan.train if ours else None, test=plan.test if ours else None)
         return train, (train, test) if train.labels.min() >= 0 else None
     if not Path(source).is_dir():
         raise ValueError(f"--data {source} is neither a folder nor one of {', '.join(sets.NAMES)}")
-    if getattr(options, "stream", False):
-        train: ImageSet | PhotoStream = PhotoStream(source, options.size, options.workers)
+    if getattr(options, "stream", True):  # to evaluate, a part is read: all may be more than memory holds
+        train: ImageSet | PhotoStream = PhotoStream(source, size, getattr(options, "workers", None))
     else:
-        train = photos.from_folder(source, options.size, show_progress=not options.quiet and distributed.rank() == 0)
-    if not options.test:
-        return train, None
-    known = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:PROBED]]
-    test = photos.from_folder(options.test, options.size, show_progress=False)
-    if known.classes != test.classes:
-        raise ValueError(f"{source} has the classes {known.classes} and --test {options.test} {test.classes}")
-    return train, (known, test)
+        train = photos.from_folder(source, size, show_progress=not options.quiet and distributed.rank() == 0)
+    return train, judging.labelled_photos(train, options.test, size) if options.test else None
 
 
 def _plan(options: argparse.Namespace) -> budget.Budget:
@@ -352,8 +412,3 @@ def _value(name: str, kind: str, text: str) -> bool | int | float:
     if not least <= value < math.inf:
         raise ValueError(f"--set {name} must be at least {least} and finite, got {text}")
     return value
-
-
-def _say(report: dict[str, float] | None, rest: str) -> None:
-    answers = ", ".join(f"{question} {answer:.3f}" for question, answer in (report or {}).items())
-    print("; ".join([answers, rest] if answers else [rest]), flush=True)

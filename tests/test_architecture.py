@@ -21,7 +21,7 @@ LAYERS = [
     "cli",
     "chapter",
     "widgets figures ideas",
-    "speedrun budget",
+    "speedrun budget judging",
     "finetune",
     "pretrain",
     "callbacks",

@@ -43,8 +43,19 @@ def test_every_method_trains_and_its_encoder_can_be_judged(run, method, tmp_path
     log = json.loads((out / "log.json").read_text())
     assert log["method"] == cli.NAMES[method] and log["config"]["epochs"] == len(log["curve"]) == 1
     assert 0 <= log["report"]["kNN"] <= 1 and log["machine"]["torch"] == torch.__version__ and "command" in log
-    report = json.loads(run("evaluate", out))
-    assert report.keys() == log["report"].keys()
+    assert printed.startswith(f"{cli.NAMES[method]}: a ") and "the recipe of the smoke budget for shapes" in printed
+    assert f"{log_steps(log)} steps of {log['config']['batch_size']} images" in printed.splitlines()[0]
+    judged = json.loads(run("evaluate", out))
+    for entry in ("report", "baselines", "protocol"):
+        assert judged[entry] == log[entry], "the images, their number and the answers are those of the training"
+    table = [line.split() for line in printed.splitlines()[1:]]
+    rows = {cli.NAMES[method]: judged["report"]} | judged["baselines"]
+    assert [words[0] for words in table[1:4]] == list(rows) == [cli.NAMES[method], "untrained", "pixels"]
+    for words, answers in zip(table[1:4], rows.values()):
+        assert words[1:] == [f"{x:.3f}" for x in answers.values()]
+    k = judged["protocol"]["k"]
+    assert k < 200 and f"512 labels, 1 % of them are 8; kNN with k = {k}" in printed, "no more than the smallest class"
+    assert printed.splitlines()[-1].startswith(f"loss {log['curve'][-1]['loss']:.3f} after ")
     assert [path.name for path in checkpoint.steps(out / "checkpoints")] == [f"step-{log_steps(log):09}.pt"]
 
 
@@ -91,6 +102,7 @@ def test_a_stopped_training_goes_on_only_if_told_to(run, tmp_path):
 
 
 def photos(folder, classes, n=12, shade=90):
+    folder.mkdir(exist_ok=True)
     for c in range(classes):
         (folder / f"class {c}").mkdir(parents=True, exist_ok=True)
         for i in range(n):
@@ -113,7 +125,7 @@ def test_photos_that_cant_be_read_are_listed_beside_the_log(run, tmp_path, how, 
 
 
 @pytest.mark.parametrize("how", [[], ["--stream", "--workers", 1]], ids=["in memory", "streamed"])
-def test_a_folder_of_photos(run, tmp_path, how):
+def test_a_folder_of_photos(run, tmp_path, how, monkeypatch, capsys):
     photos(tmp_path / "mine", 2)
     photos(tmp_path / "others", 2, n=4)
     common = ["--size", 24, "--test", "others"]
@@ -121,12 +133,69 @@ def test_a_folder_of_photos(run, tmp_path, how):
     log = json.loads((tmp_path / "runs/simclr-mine-0/log.json").read_text())
     assert log["config"]["size"] == [24, 24] and log["config"]["images"] == 24 and log["report"]["linear"] > 0.5
     assert log["config"]["views"][0]["blur"] == 0.5, "SimCLR's own views, no longer the shapes'"
-    assert json.loads(run("evaluate", "runs/simclr-mine-0", *common))["linear"] > 0.5
-    assert "say --test FOLDER" in refusal(run, "evaluate", "runs/simclr-mine-0", "--size", 24)
+    assert log["protocol"] == {"k": 12, "labels": 24, "1 % of labels": 2, "test labels": 8}
+    monkeypatch.chdir(tmp_path / "others")  # photos, size and --test are those of the log and the file, from anywhere
+    judged = json.loads(run("evaluate", "../runs/simclr-mine-0"))
+    assert judged["report"] == log["report"] and judged["baselines"] == log["baselines"]
+    monkeypatch.chdir(tmp_path)
+    assert "say --test FOLDER" in refusal(run, "evaluate", "runs/simclr-mine-0", "--data", "mine")
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    said = refusal(run, "evaluate", "runs/simclr-mine-0")
+    assert f"log.json names the images {tmp_path}/mine, which are not there: say --data" in said
+    cli.main(["evaluate", "runs/simclr-mine-0", "--data", "moved", "--test", "others", "--size", "32"])
+    assert "trained at 24 px, and is judged at 32 px" in capsys.readouterr().err
+
+
+def test_photos_to_judge_by_are_matched_before_a_training(run, tmp_path):
+    photos(tmp_path / "mine", 2)
     photos(tmp_path / "three", 3)
-    assert "has the classes ['class 0', 'class 1'] and --test three" in refusal(
-        run, "pretrain", "simclr", "--data", "mine", "--test", "three", "--quiet", "--out", "x"
-    )
+    photos(tmp_path / "one", 1)
+    photos(tmp_path / "flat", 0)
+    Image.new("RGB", (40, 50)).save(tmp_path / "mine/lies about.png")  # half sorted: has no label, is trained on
+    Image.new("RGB", (40, 50)).save(tmp_path / "flat/photo.png")
+    train = ["pretrain", "simclr", "--size", "24", "--batch-size", "8", "--epochs", "1", "--quiet"]
+    for data, test, message in (
+        ("mine", "three", "test images are of the class 'class 2', which no train image has"),
+        ("one", "one", "there is one class only: nothing to tell apart"),
+        ("mine", "flat", "no test image has a label: photos need a sub-folder for each class"),
+        ("flat", "mine", "--test asks for classes, and --data has none: it needs a sub-folder for each class"),
+    ):
+        assert message in refusal(run, *train, "--data", data, "--test", test, "--probe-every", 0)
+        assert not (tmp_path / f"runs/simclr-{data}-0/log.json").exists()
+    run(*train, "--data", "mine", "--test", "one", "--out", "x")
+    log = json.loads((tmp_path / "x/log.json").read_text())
+    assert log["config"]["images"] == 25 and log["protocol"]["labels"] == 24 and log["protocol"]["test labels"] == 12
+
+
+def test_few_steps_and_a_loss_above_chance_are_said(run, tmp_path, monkeypatch, capsys):
+    photos(tmp_path / "mine", 2)
+    train = ["pretrain", "simclr", "--data", "mine", "--size", "24", "--batch-size", "8", "--quiet"]
+    run(*train, "--epochs", "2", "--out", "x")
+    monkeypatch.setattr(cli.METHODS["SimCLR"].method, "chance", lambda method, batch_size: 0.1)
+    capsys.readouterr()
+    cli.main([*train, "--epochs", "2", "--out", "y"])
+    printed = capsys.readouterr()
+    assert "sslbook: 6 steps are few: --epochs 120 makes 360" in printed.err
+    assert "above chance: 0.10 is that of a network to which all images look alike" in printed.err
+    assert printed.out.splitlines()[-1].endswith("to load it: sslbook.pretrained.load_encoder(path)")
+    assert "python -m sslbook evaluate y" in printed.out
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        ("[1, 2]", "x/log.json is not the log of a training: say --data"),
+        ('{"data": 3}', "x/log.json is not the log of a training"),
+        ('{"data": "shapes", "test": []}', "x/log.json is not the log of a training"),
+        ("{", "x/log.json is damaged (Expecting"),
+        ("", "x/log.json is damaged (Expecting value"),
+        ("{}", "x has no log.json that names the images: say --data"),
+    ],
+)
+def test_a_log_that_is_none_is_named(run, log, message, tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/log.json").write_text(log)
+    assert message in refusal(run, "evaluate", "x")
 
 
 @pytest.mark.parametrize(
@@ -135,6 +204,7 @@ def test_a_folder_of_photos(run, tmp_path, how):
         ("pretrain simclr --data nowhere", "--data nowhere is neither a folder nor one of shapes, cifar10"),
         ("pretrain simclr --data shapes --test x", "--test belongs to a folder of photos"),
         ("pretrain simclr --set temperature=0 --quiet", "temperature must be positive, got 0"),
+        ("pretrain simclr --data shapes --size 32", "--size belongs to a folder of photos"),
         ("pretrain simclr --set warmth=1", "--set: SimCLR has no argument 'warmth'; it has dim, hidden, temperature"),
         ("pretrain simclr --set temperature", "--set takes NAME=VALUE, got 'temperature'"),
         ("pretrain simclr --set temperature=hot", "--set temperature: 'hot' is no number"),
