@@ -384,6 +384,21 @@ MISTAKES = {
             "pass",
         ),
     },
+    ("pretrain.py", "test_pretrain.py -k other_images"): {
+        "a run goes on with other images": ("self.data.checksum()", '""'),
+    },
+    ("pretrain.py", "test_pretrain.py -k 'argument_of and SimSiam'"): {
+        "a run goes on with another stop-gradient": ("| self.arguments", "| {}"),
+    },
+    ("pretrain.py", "test_pretrain.py -k half_precision"): {
+        "a run that began without a scale does not go on": ('if state["scaler"]:', "if True:"),
+    },
+    ("pretrain.py", "test_gpu_without_gpu.py -k share"): {
+        "processes on GPUs compare a number on the CPU": (
+            "torch.full((), float(self.step), device=self.device)",
+            "torch.tensor(float(self.step))",
+        ),
+    },
     ("pretrain.py", "test_pretrain.py -k no_number"): {
         "a loss that is no number goes on": ("if not math.isfinite(value):", "if False:"),
     },
@@ -419,8 +434,11 @@ MISTAKES = {
         "a checkpoint may run code": ("weights_only=True", "weights_only=False"),
         "one checkpoint too many is kept": ("if file <= path][:-keep]:", "if file <= path][: -keep - 1]:"),
         "the oldest checkpoint is taken": ("for path in reversed(steps(folder)):", "for path in steps(folder):"),
+        "a wrong bit is not seen": ("        _check_sums(path)\n", ""),
+        "Drive's bin fills": ("os.truncate(path, 0)", "pass"),
     },
     ("files.py", "test_checkpoint.py"): {
+        "two processes hold one folder": ("stack.enter_context(lock.acquire(timeout=patience))", "pass"),
         "a file is written in place": (
             'part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")',
             "part = path",
