@@ -117,12 +117,13 @@ class Lab:
 
     def table(self, encoder: nn.Module) -> figures.Table:
         """The growing table: yardsticks and the methods before this one from the logs, then this page's run."""
-        self.rows = self._known(self.plan.name)
-        row = {"encoder": self.entry.label} | evaluate.report(encoder, self.train, self.test)
-        self.rows.append(row)
+        row = {"encoder": self.entry.label, "network": type(encoder).__name__}
+        row |= evaluate.report(encoder, self.train, self.test)
+        self.rows = [*logged(self.plan.name, self._known), row]
         if self.plan.name == "cpu":
             self._check(row)
-        return figures.Table(self.rows, f"What each encoder knows ({self.train.name}, {self.plan.name} budget)")
+        shown = [*self.rows[:-1], row | {"encoder": f"{self.entry.label} (this run)"}]
+        return figures.Table(compact(shown), f"What each encoder knows ({self.train.name}, {self.plan.name} budget)")
 
     def _check(self, row: dict[str, Any]) -> None:
         """The text speaks of a training that went as in the logs: stop if this page's did not."""
@@ -138,13 +139,14 @@ class Lab:
         name = self.entry.method.__name__
         for log in results.read(PHOTOS, name):
             print(results.describe(log))
-        rows = [row for row in self._known(PHOTOS) if row["encoder"] != "pixels"]
-        rows += labelled(results.rows(PHOTOS, [name]))
-        return figures.Table(rows, "CIFAR-10, a small encoder on a CPU")
+        rows = logged(PHOTOS, [known for known in [*self._known, name] if known != "pixels"])
+        return figures.Table(compact(rows), "CIFAR-10, a small encoder on a CPU")
 
-    def _known(self, budget: str) -> list[dict[str, Any]]:
+    @property
+    def _known(self) -> list[str]:
+        """Yardsticks, and the methods before this one."""
         before = list(METHODS)[: list(METHODS).index(self.entry.method.__name__)]
-        return labelled(results.rows(budget, [*YARDSTICKS[self.entry.encoder], *before]))
+        return [*YARDSTICKS[self.entry.encoder], *before]
 
     # -- remove a part
 
@@ -274,10 +276,22 @@ class Broken:
         return EmbeddingSphere(points, self.watched.labels, self.test.classes, self.series(), *names)
 
 
-def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of a table with the methods' labels instead of their names."""
-    labels = {name: entry.label for name, entry in METHODS.items()}
-    return [row | {"encoder": labels.get(row["encoder"], row["encoder"])} for row in rows]
+def logged(budget: str, encoders: list[str]) -> list[dict[str, Any]]:
+    """Rows of the growing table from the logs, with the methods' labels and the kind of each network."""
+    table = []
+    for row in results.rows(budget, encoders):
+        name = row["encoder"]
+        label = METHODS[name].label if name in METHODS else name
+        network = "none" if name == "pixels" else results.read(budget, name)[0]["encoder"]
+        table.append({"encoder": label, "network": network} | {q: row[q] for q in row if q != "encoder"})
+    return table
+
+
+def compact(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, without their column "network" where all encoders are of one kind."""
+    if len({row["network"] for row in rows} - {"none"}) > 1:
+        return rows
+    return [{question: answer for question, answer in row.items() if question != "network"} for row in rows]
 
 
 def show_source(*parts: Any):
@@ -288,4 +302,4 @@ def show_source(*parts: Any):
     return Code("\n\n".join(sources), language="python")
 
 
-__all__ = ["Broken", "Lab", "Snapshots", "Variant", "idea", "labelled", "show_source"]
+__all__ = ["Broken", "Lab", "Snapshots", "Variant", "idea", "show_source"]
