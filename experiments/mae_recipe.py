@@ -44,7 +44,7 @@ for name, (make, change) in RUNS.items():
     history = pretrain(method, train, seed=SEED, **recipe.train)
     error, mean_colour = method.errors(test.images / 255, hidden)
     report = evaluate.report(method.encoder, train, test)
-    row = {"MAE": name, "below the mean colour": f"{mean_colour / error:.1f} x", "linear": report["linear"]}
+    row = {"MAE": name, "times better than the mean colour": f"{mean_colour / error:.1f} x", "linear": report["linear"]}
     row |= {"seconds": history.seconds}
     print(row, flush=True)
     rows.append(row)
