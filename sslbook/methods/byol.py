@@ -104,7 +104,7 @@ register(
             dict(dim=128, hidden=512, tau=0.9, predictor_lr=10.0),
             sgd(0.2),
             source="experiments/byol_recipe.py; chosen on other pictures, data seed 100",
-            expected={"kNN": 0.633, "linear": 0.920},
+            expected={"kNN": 0.549, "linear": 0.875},
             cost="128 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
