@@ -281,10 +281,15 @@ def logged(budget: str, encoders: list[str]) -> list[dict[str, Any]]:
     table = []
     for row in results.rows(budget, encoders):
         name = row["encoder"]
-        label = METHODS[name].label if name in METHODS else name
         network = "none" if name == "pixels" else results.read(budget, name)[0]["encoder"]
-        table.append({"encoder": label, "network": network} | {q: row[q] for q in row if q != "encoder"})
-    return table
+        table.append({"encoder": name, "network": network} | row)
+    return labelled(table)
+
+
+def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a table with the methods' labels instead of their names."""
+    labels = {name: entry.label for name, entry in METHODS.items()}
+    return [row | {"encoder": labels.get(row["encoder"], row["encoder"])} for row in rows]
 
 
 def compact(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -302,4 +307,4 @@ def show_source(*parts: Any):
     return Code("\n\n".join(sources), language="python")
 
 
-__all__ = ["Broken", "Lab", "Snapshots", "Variant", "idea", "show_source"]
+__all__ = ["Broken", "Lab", "Snapshots", "Variant", "idea", "labelled", "show_source"]
