@@ -36,6 +36,9 @@ c.ClearSolutions.text_stub = (
     "*Your prediction, made before the run:*\n\n*What came out, and what it means:*"
 )
 c.Execute.timeout = 120  # seconds for a cell
+c.Execute.iopub_timeout = (
+    30  # and for what it printed; a busy machine takes more than the usual 4
+)
 
 
 _, *after = Autograde.class_traits()[

@@ -225,7 +225,7 @@ def autograde(course: Path, sheet: str, student: str) -> str:
     if "DeadKernelError" in said:
         return "kernel died"
     if "Timeout waiting for IOPub output" in said:
-        return "an endless loop that can't be interrupted"
+        return "the kernel no longer answered"
     reasons = [line for line in said.splitlines() if "Error" in line]
     return f"failed: {reasons[-1].strip() if reasons else f'nbgrader ended with {code}'}; see nbgrader.log"
 
