@@ -321,7 +321,9 @@ def test_a_resumed_run_has_the_arguments_and_the_photos_of_before(run, tmp_path)
 def test_few_photos_get_a_batch_of_a_quarter(run, tmp_path, capsys):
     photos(tmp_path / "mine", 2)
     cli.main(["pretrain", "simclr", "--data", "mine", "--size", "24", "--epochs", "1", "--quiet", "--out", "x"])
-    assert capsys.readouterr().err == "sslbook: 24 images: the batch size is 6, the recipe's 128\n"
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "sslbook: 24 images: the batch size is 6, the recipe's 128"
+    assert "4 steps are few" in said[1] and "above chance" in said[2] and len(said) == 3
     assert json.loads((tmp_path / "x/log.json").read_text())["config"]["batch_size"] == 6
 
 
