@@ -46,9 +46,9 @@ class Dataset(torch.utils.data.Dataset):
         return self.transform(Image.fromarray(self.array[i]))
 
 
-def loader(n: int, transform, workers: int = 2) -> torch.utils.data.DataLoader:
+def loader(n: int, transform, workers: int = 2, batch: int = BATCH) -> torch.utils.data.DataLoader:
     options = dict(num_workers=workers, persistent_workers=True, pin_memory=torch.cuda.is_available())
-    return torch.utils.data.DataLoader(Dataset(n, transform), BATCH, shuffle=True, drop_last=True, **options)
+    return torch.utils.data.DataLoader(Dataset(n, transform), batch, shuffle=True, drop_last=True, **options)
 
 
 def views_ours(n: int, encoder: str) -> float:
@@ -80,11 +80,16 @@ def views_lightly(n: int, encoder: str) -> float:
 
 
 def torchvision_views(n: int, to_tensor, at_end: bool) -> float:
+    batches = loader(n, two_of_torchvision(to_tensor, at_end))
+    return 2 * len(batches) * BATCH / timed(lambda: sum(0 for _ in batches))
+
+
+def two_of_torchvision(to_tensor, at_end: bool):
+    """A transform from a PIL image to two views as `cifar_views` makes them."""
     jitter = T.RandomApply([T.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8)
     changes = [T.RandomResizedCrop(32, scale=(0.08, 1)), T.RandomHorizontalFlip(), jitter, T.RandomGrayscale(0.2)]
     view = T.Compose([*changes, to_tensor] if at_end else [to_tensor, *changes])
-    batches = loader(n, lambda image: (view(image), view(image)))
-    return 2 * len(batches) * BATCH / timed(lambda: sum(0 for _ in batches))
+    return lambda image: (view(image), view(image))
 
 
 def step_ours(n: int, encoder: str) -> float:

@@ -1,12 +1,12 @@
 """What only a GPU can prove, one part a call: `bash tools/gpu.sh FOLDER` runs them all in a lease of minutes.
 
-    python experiments/gpu.py device results/gpu       # does everything run, and agree with the CPU?
-    python experiments/gpu.py throughput results/gpu   # a SimCLR step of a ResNet-18, against the usual ways to feed it
-    python experiments/gpu.py head-to-head results/gpu # every method with the gpu budget's recipe, on CIFAR-10
-    python experiments/gpu.py speedrun results/gpu     # to 90 % kNN on CIFAR-10, in $SECONDS_LEFT
+    python -m experiments.gpu device results/gpu        # does everything run, and agree with the CPU?
+    python -m experiments.gpu throughput results/gpu    # a SimCLR step of a ResNet-18, and other ways to feed it
+    python -m experiments.gpu head-to-head results/gpu  # every method with the gpu budget's recipe, on CIFAR-10
+    python -m experiments.gpu speedrun results/gpu      # to 90 % kNN on CIFAR-10, in $SECONDS_LEFT
 
 writes <folder>/<part>.json after every row, so that a part that is cut off keeps what it has. `--small` shows on a CPU
-that a part runs.
+that a part runs. It needs benchmarks/requirements.txt, and kornia for one row.
 """
 
 import argparse
@@ -23,11 +23,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from torchvision import transforms as T
 
+from benchmarks import bench
+from experiments import train
 from sslbook import evaluate, results, sets, speedrun, views
 from sslbook import pretrain as training
-from sslbook.budget import BUDGETS
+from sslbook.budget import BUDGETS, Budget
 from sslbook.callbacks import AfterEpoch, Callback, Checkpoints
 from sslbook.encoders import ConvNet, resnet18
 from sslbook.methods import METHODS, SimCLR
@@ -36,10 +38,17 @@ from sslbook.pretrain import Run, Settings, pretrain
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def pictures(n: int, size: int = 32) -> torch.Tensor:
-    """(n, 3, size, size) uint8 on the device: smooth random blotches."""
-    x = torch.rand(n, 3, 5, 5, generator=torch.Generator().manual_seed(0)).to(DEVICE)
-    return torch.cat([(255 * F.interpolate(part, size, mode="bicubic").clamp(0, 1)).byte() for part in x.split(5000)])
+def pictures(n: int) -> torch.Tensor:
+    """(n, 3, 32, 32) uint8 on the device."""
+    return bench.pictures(n).to(DEVICE)
+
+
+def gpu_plan(small: bool) -> Budget:
+    """The gpu budget on the device that there is."""
+    plan = replace(BUDGETS["gpu"], device=DEVICE)
+    if small:
+        plan = replace(plan, train=1024, test=512, epochs=1, supervised_epochs=1, encoders=BUDGETS["smoke"].encoders)
+    return plan
 
 
 class Log:
@@ -56,7 +65,12 @@ class Log:
     def write(self) -> None:
         minutes = (time.perf_counter() - self.start) / 60
         results.write(
-            self.path, rows=self.rows, minutes=minutes, seed=0, again=f"python {' '.join(sys.argv)}", **self.about
+            self.path,
+            rows=self.rows,
+            minutes=minutes,
+            seed=0,
+            again=f"python -m experiments.gpu {' '.join(sys.argv[1:])}",
+            **self.about,
         )
 
 
@@ -121,10 +135,7 @@ def difference_of_method(name: str) -> dict[str, float]:
 
 def some_steps(name: str, dtype: torch.dtype, small: bool) -> dict:
     """Two epochs of eight steps with the gpu budget's recipe. In the second nothing may wait for the device."""
-    plan = (
-        replace(BUDGETS["gpu"], device=DEVICE, encoders={"convnet": "convnet", "vit": "vit_micro"}) if small else None
-    )
-    plan = plan or replace(BUDGETS["gpu"], device=DEVICE)
+    plan = gpu_plan(small)
     recipe = plan.recipe(name)
     images = pictures(256 if small else 4096)
     options = recipe.train | dict(epochs=2, batch_size=64 if small else 512)
@@ -191,7 +202,7 @@ def memory() -> int:
 # -- throughput
 
 
-def throughput(folder: str, small: bool, compile: bool = False) -> None:
+def throughput(folder: str, small: bool) -> None:
     batch, n = (32, 128) if small else (512, 16384)
     log = Log(folder, "throughput", batch=batch, images=n)
     torchvision_n = n // 4
@@ -208,13 +219,11 @@ def throughput(folder: str, small: bool, compile: bool = False) -> None:
             batch, torchvision(torchvision_n, batch), torchvision_n
         ),
     }
-    if compile:
-        contenders["whole step, compiled"] = lambda: loop(batch, ours(n, batch), n, compile=True)
     for name, make in contenders.items():
         with attempt(log, what=name):
             start = time.perf_counter()
             run = make()
-            count = run()  # fills caches, starts workers, compiles
+            count = run()  # fills caches, starts workers
             first = time.perf_counter() - start
             rates = [timed(run) for _ in range(1 if "torchvision" in name else 3)]
             row = dict(views_per_second=2 * statistics.median(rates), first_seconds=first, memory_mib=memory())
@@ -237,9 +246,9 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def loop(batch: int, batches, n: int, dtype: torch.dtype = torch.bfloat16, compile: bool = False):
+def loop(batch: int, batches, n: int, dtype: torch.dtype = torch.bfloat16):
     """The book's own training step, on batches of two views however they are made."""
-    plan = replace(BUDGETS["gpu"], device=DEVICE)
+    plan = gpu_plan(small=False)
     method = plan.make("SimCLR")
     options = plan.recipe("SimCLR").train
     settings = Settings(
@@ -265,8 +274,8 @@ def loop(batch: int, batches, n: int, dtype: torch.dtype = torch.bfloat16, compi
                 yield Pair(made)
 
     with half(dtype):
-        run = Run(method, Loader(), Given(views.cifar_views()), settings, callbacks=[Callback()], compile=compile)
-    run.loss_of = training._loss_module(method, compile)
+        run = Run(method, Loader(), Given(views.cifar_views()), settings, callbacks=[Callback()])
+    run.loss_of = training._loss_module(method, compile=False)
 
     def epoch() -> int:
         run.train_epoch()
@@ -337,23 +346,8 @@ def kornia(n: int, batch: int):
 
 def torchvision(n: int, batch: int):
     """torchvision's transforms on PIL images, in a DataLoader with as many workers as cores."""
-    from PIL import Image
-    from torchvision import transforms as T
-
-    jitter = T.RandomApply([T.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8)
-    changes = [T.RandomResizedCrop(32, scale=(0.08, 1)), T.RandomHorizontalFlip(), jitter, T.RandomGrayscale(0.2)]
-    view, array = T.Compose([*changes, T.ToTensor()]), pictures(n).permute(0, 2, 3, 1).cpu().numpy()
-
-    class Dataset(torch.utils.data.Dataset):
-        def __len__(self):
-            return len(array)
-
-        def __getitem__(self, i):
-            image = Image.fromarray(array[i])
-            return view(image), view(image)
-
-    options = dict(num_workers=os.cpu_count(), persistent_workers=True, pin_memory=DEVICE == "cuda")
-    loader = torch.utils.data.DataLoader(Dataset(), batch, shuffle=True, drop_last=True, **options)
+    two_views = bench.two_of_torchvision(T.ToTensor(), at_end=True)
+    loader = bench.loader(n, two_views, workers=os.cpu_count(), batch=batch)
     return lambda: iter(loader)
 
 
@@ -381,7 +375,7 @@ RECORD = views.Views([replace(view, scale=(0.2, 1), grey=0.1) for view in views.
 
 
 def race(folder: str, small: bool) -> None:
-    """As many epochs as fit into $SECONDS, then the vote. The curve is the same vote on the way, its time included."""
+    """As many epochs as fit into $SECONDS_LEFT, then the vote; the curve is the same vote on the way, with its time."""
     seconds = float(os.environ.get("SECONDS_LEFT", 240))
     options = dict(batch_size=64 if small else 1024, views=RECORD, optimizer="sgd", lr=0.24, weight_decay=5e-4)
     log = Log(folder, "speedrun", budget_seconds=seconds)
@@ -394,24 +388,24 @@ def race(folder: str, small: bool) -> None:
     dtype = min(taken, key=taken.get)
     epochs = 2 if small else int(seconds / (taken[dtype] * 1.03))
     log.about |= dict(epochs=epochs, dtype=str(dtype), epoch_seconds={str(k): v for k, v in taken.items()})
-    train, test = sets.load("cifar10", device=DEVICE, train=512 if small else None, test=512 if small else None)
+    known, asked = sets.load("cifar10", device=DEVICE, train=512 if small else None, test=512 if small else None)
     start = 0.0
 
     def look(epoch: int, method) -> None:
         if epoch % max(1, epochs // 8) == 0 or epoch == epochs:
             passed = time.perf_counter() - start
-            known, new = embed(method.encoder, train), embed(method.encoder, test)
-            accuracy = evaluate.knn(known, train.labels, new, test.labels, **speedrun.VOTE)
+            features = [evaluate.embed(method.encoder, images, batch_size=2000) for images in (known, asked)]
+            accuracy = evaluate.knn(features[0], known.labels, features[1], asked.labels, **speedrun.VOTE)
             log.add(epoch=epoch, seconds=passed, knn=accuracy)
 
     with half(dtype):
         method = net()
         start = time.perf_counter()
         history = pretrain(
-            method, train, epochs=epochs, warmup_epochs=5, callbacks=[AfterEpoch(look)], show_progress=False, **options
+            method, known, epochs=epochs, warmup_epochs=5, callbacks=[AfterEpoch(look)], show_progress=False, **options
         )
     log.about |= dict(loss=[row["loss"] for row in history.epochs], config=history.config, memory_mib=memory())
-    log.about["report"] = evaluate.report(method.encoder, train, test)
+    log.about["report"] = evaluate.report(method.encoder, known, asked)
     log.write()
 
 
@@ -420,22 +414,12 @@ def net() -> SimCLR:
     return SimCLR((ConvNet if DEVICE == "cpu" else resnet18)(), temperature=0.2).to(DEVICE)
 
 
-def embed(encoder: torch.nn.Module, images) -> torch.Tensor:
-    return evaluate.embed(encoder, images, batch_size=2000)
-
-
 # -- head to head
 
 
 def head_to_head(folder: str, small: bool) -> None:
     """Every method with the gpu budget's recipe, logged as `experiments/train.py` does."""
-    import train
-
-    if small:
-        BUDGETS["gpu"] = replace(
-            BUDGETS["gpu"], device=DEVICE, train=1024, test=512, epochs=1, supervised_epochs=1,
-            encoders={"convnet": "convnet", "vit": "vit_micro"},
-        )  # fmt: skip
+    BUDGETS["gpu"] = gpu_plan(small)  # where `train.run` looks
     for name in (*METHODS, "random encoder", "random ViT", "supervised"):
         start = time.perf_counter()
         try:

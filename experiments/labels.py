@@ -11,7 +11,6 @@ made again.
 """
 
 import argparse
-import copy
 import time
 from dataclasses import replace
 
@@ -19,37 +18,16 @@ import torch
 
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS, Budget
-from sslbook.finetune import supervised
+from sslbook.finetune import fine_tune
 from sslbook.images import ImageSet
 from sslbook.pretrain import pretrain
-from sslbook.views import Augmentation, crop_views
+from sslbook.views import crop_views
 
 METHOD = "SimCLR"
 RIVALS = ("from scratch", "from scratch, with the views", "linear probe", "fine-tuned")
 SEEDS = (0, 1, 2)
 SIZES = {"cpu": (16, 40, 64, 256, 1024), "cifar10-cpu": (100, 500, 2500)}
 STEPS = {"cpu": 384, "cifar10-cpu": 600}  # of those that train on labels
-
-
-def draw(labels: torch.Tensor, n: int, seed: int) -> torch.Tensor:
-    """Rows of n labelled images, equally many of each class."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1000 + seed))
-    classes = labels.unique()
-    each = n // len(classes)
-    return torch.cat([order[labels[order] == c][:each] for c in classes])
-
-
-def trained(
-    encoder: torch.nn.Module, few: ImageSet, test: ImageSet, *, steps: int, view: Augmentation, seed: int, lr: float
-) -> float:
-    """Test accuracy of a copy of the encoder after so many steps on the labels."""
-    tuned, batch = copy.deepcopy(encoder), min(len(few), 64)
-    epochs = max(1, steps * batch // len(few))
-    options = dict(batch_size=batch, view=view, seed=seed, lr=lr, show_progress=False)
-    classifier = supervised(tuned, few, epochs=epochs, **options)
-    with torch.no_grad():
-        guess = classifier(evaluate.embed(tuned, test)).argmax(dim=1)
-    return (guess == test.labels).float().mean().item()
 
 
 def pretrained(plan: Budget, train: ImageSet, seed: int, small: bool) -> torch.nn.Module:
@@ -72,7 +50,8 @@ def rows_of(plan: Budget, seed: int, known: set[tuple], small: bool):
     fresh, encoder = plan.encoder(seed=seed), pretrained(plan, train, seed, small)
     features, unseen = evaluate.embed(encoder, train), evaluate.embed(encoder, test)
     for n in sizes:
-        rows = draw(train.labels, n, seed)
+        share = n / len(train)
+        rows = evaluate.few_labels(train.labels, share, seed)
         for rival in RIVALS:
             if (seed, n, rival) in known:
                 continue
@@ -82,7 +61,10 @@ def rows_of(plan: Budget, seed: int, known: set[tuple], small: bool):
                 start = encoder if rival == "fine-tuned" else fresh
                 lr = 1e-3 if rival == "fine-tuned" else 3e-3  # a lower rate keeps what was learnt
                 shown = plain if rival == "from scratch" else view
-                accuracy = trained(start, train[rows], test, steps=steps, view=shown, seed=seed, lr=lr)
+                batch = min(n, 64)
+                options = dict(batch_size=batch, lr=lr, view=shown, show_progress=False)
+                epochs = steps * batch / len(train)  # of all labels: as many steps with fewer
+                accuracy = fine_tune(start, train, test, epochs=epochs, share=share, seed=seed, **options)
             yield dict(seed=seed, labels=n, rival=rival, accuracy=accuracy)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sslbook.files import atomic
+from sslbook.files import atomic, try_folder
 
 DRIVES = {"MyDrive", "Shareddrives"}  # folders of Google Drive, where Colab mounts it
 
@@ -67,14 +66,13 @@ def _check_sums(path: Path) -> None:
 
 
 def prepare(folder: str | os.PathLike) -> Path:
-    """Make a folder for checkpoints and try to write there: better to learn now than after the first hour."""
+    """Make a folder for checkpoints and try to write there. Raises CheckpointError."""
     folder = Path(folder).expanduser()
     drive = Path("/content/drive")
     if drive in folder.parents and not (drive / "MyDrive").is_dir():
         raise CheckpointError(f"{folder} lies on Google Drive, which is not mounted: run drive.mount('{drive}') first")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        try_folder(folder)
     except (FileExistsError, NotADirectoryError) as error:
         raise CheckpointError(f"{folder} is or lies below a file: give a folder for the checkpoints") from error
     except OSError as error:

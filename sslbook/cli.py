@@ -187,8 +187,7 @@ def _pretrain(options: argparse.Namespace) -> None:
         if distributed.rank() == 0:
             pretrained.save_encoder(out / "encoder.safetensors", method.encoder, encoder_name, size)
             judged = judging.judge(method.encoder, encoder_name, size, probe) if probe else dict(report=None)
-            minutes = (time.perf_counter() - start) / 60
-            log(history, training_seconds=history.seconds, minutes=minutes, **judged)
+            log(history, training_seconds=history.seconds, minutes=(time.perf_counter() - start) / 60, **judged)
             _say_the_end(method, history, judged, out, images)
 
 

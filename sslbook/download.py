@@ -216,11 +216,16 @@ def _download(url: str, part: Path, *, timeout: float, slow: float, patience: fl
                     if speed < slow and (total is None or total - size > speed * patience):
                         raise _TooSlow(speed)
                     mark, since = size, time.monotonic()
-        if not size:
-            part.unlink()
-            raise http.client.HTTPException("sent an empty file")
-        if total is not None and size < total:
-            raise http.client.HTTPException(f"the connection closed after {size:,} of {total:,} bytes")
+        _check_whole(part, size, total)
+
+
+def _check_whole(part: Path, size: int, total: int | None) -> None:
+    """Raise HTTPException if a mirror stopped before the end that it named, or sent nothing."""
+    if not size:
+        part.unlink()
+        raise http.client.HTTPException("sent an empty file")
+    if total is not None and size < total:
+        raise http.client.HTTPException(f"the connection closed after {size:,} of {total:,} bytes")
 
 
 def _open(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:

@@ -31,6 +31,12 @@ def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
         raise
 
 
+def try_folder(folder: str | os.PathLike) -> None:
+    """Make a folder and write there: better to learn now than after an hour. Raises OSError if that can't be done."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+
+
 @contextlib.contextmanager
 def alone(folder: str | os.PathLike, patience: float = -1) -> Iterator[None]:
     """One process of this machine at a time goes through the block for `folder`; the others wait.

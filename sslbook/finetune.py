@@ -58,7 +58,7 @@ def fine_tune(
     train: ImageSet,
     test: ImageSet,
     *,
-    epochs: int,
+    epochs: float,
     view: Augmentation,
     share: float = 1.0,
     seed: int | None = None,

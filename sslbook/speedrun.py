@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from sslbook import evaluate, results, sets
+from sslbook.files import try_folder
 from sslbook.images import ImageSet
 from sslbook.methods import SimCLR
 from sslbook.pretrain import pretrain
@@ -76,8 +76,7 @@ def race(
     if not name:
         raise ValueError(f"team is a name with letters or digits, got {team!r}")
     if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        try_folder(folder)
     train, test = sets.load(TRACKS[track].image_set, device=device)
     unlabelled = ImageSet(train.images, torch.full_like(train.labels, -1), [], name=train.name)
     start = time.perf_counter()

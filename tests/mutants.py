@@ -65,7 +65,7 @@ MISTAKES = {
             "torch.autocast(device, enabled=False)",
             "torch.autocast(device, enabled=torch.is_autocast_enabled(device))",
         ),
-        "inputs stay in half precision": ("x.float() if isinstance(x, Tensor) and x.dtype in half else x", "x"),
+        "inputs stay in half precision": ("return x.float() if half else x", "return x"),
     },
     ("losses.py", "test_simsiam.py"): {
         "wrong sign of the cosine": (
@@ -222,7 +222,8 @@ MISTAKES = {
         "logits in half precision": ("    @full_precision\n    def logits", "    def logits"),
     },
     ("methods/moco.py", "test_gpu_without_gpu.py -k MoCo"): {
-        "the order of the keys stays on the CPU": ("order = order.to(images.device)", "pass"),
+        "the order of the keys stays on the CPU": ("order = order.to(images.device, non_blocking=True)", "pass"),
+        "the CPU waits for the order's copy": ("order.to(images.device, non_blocking=True)", "order.to(images.device)"),
         "the answers lie on the CPU": ("dtype=torch.long, device=q.device", "dtype=torch.long"),
     },
     ("methods/byol.py", "test_byol.py"): {
@@ -260,8 +261,8 @@ MISTAKES = {
     },
     ("methods/mae.py", "test_mae.py"): {
         "the patches of highest noise are kept": (
-            "noise.to(tokens.device).argsort(dim=1, stable=True)",
-            "noise.to(tokens.device).argsort(dim=1, stable=True, descending=True)",
+            "non_blocking=True).argsort(dim=1, stable=True)",
+            "non_blocking=True).argsort(dim=1, stable=True, descending=True)",
         ),
         "one visible patch counts as visible no more": ("mask = ids_restore >= keep", "mask = ids_restore >= keep - 1"),
         "the decoder's tokens are not put back in order": (".take_along_dim(ids_restore[:, :, None], dim=1)", ""),
@@ -276,10 +277,13 @@ MISTAKES = {
         "AdamW's second beta is PyTorch's": ("betas=(0.9, 0.95)", "betas=(0.9, 0.999)"),
     },
     ("methods/mae.py", "test_gpu_without_gpu.py -k MAE"): {
-        "the noise stays on the CPU": ("noise.to(tokens.device)", "noise"),
+        "the noise stays on the CPU": ("noise.to(tokens.device, non_blocking=True)", "noise"),
     },
     ("methods/supervised.py", "test_finetune.py"): {
-        "pictures get the labels of others": ("self.labels[rows.to(self.labels.device)]", "self.labels[: len(rows)]"),
+        "pictures get the labels of others": (
+            "self.labels[rows.to(self.labels.device, non_blocking=True)]",
+            "self.labels[: len(rows)]",
+        ),
     },
     ("vit.py", "test_vit.py"): {
         "a block without its second shortcut": ("return x + self.mlp(self.norm2(x))", "return self.mlp(self.norm2(x))"),

@@ -9,6 +9,7 @@ import tomllib
 import pytest
 import torch
 import yaml
+from mutants import MUTANTS
 from PIL import Image
 from pybtex.database import parse_file
 
@@ -164,6 +165,12 @@ def test_the_package_is_installed_whole():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = {p.parent.relative_to(ROOT).as_posix().replace("/", ".") for p in ROOT.glob("sslbook/**/*.py")}
     assert {name for name in listed if name != "sslbook.logs"} == folders
+
+
+def test_no_mutant_is_stale():
+    """`make mutants` takes minutes and runs weekly; that each still names a line of the package is known at once."""
+    for mutant in MUTANTS:
+        mutant.source(ROOT)
 
 
 def test_licences_are_there():

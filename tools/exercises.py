@@ -22,6 +22,7 @@ from pathlib import Path
 
 import yaml
 
+from sslbook.files import atomic
 from tools import handins, notebooks
 
 MASTERS = notebooks.EXERCISES
@@ -252,10 +253,8 @@ def read_states(course: Path) -> dict[str, dict[str, dict]]:
 
 def write_states(course: Path, states: dict) -> None:
     """Whole or not at all: whoever stops a collection can go on with it."""
-    (course / "handed_in").mkdir(exist_ok=True)
-    part = course / "handed_in/states.json.part"
-    part.write_text(json.dumps(states, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(part, course / "handed_in/states.json")
+    with atomic(course / "handed_in/states.json") as file:
+        file.write(json.dumps(states, indent=1, ensure_ascii=False).encode())
 
 
 def write_scores(course: Path) -> list[dict]:

@@ -10,6 +10,6 @@ declare -A limit=([device]=75 [throughput]=60 [head-to-head]=260 [speedrun]=330)
 for part in "$@"; do
     left=$((${LEASE:-540} - SECONDS))
     [ "$part" = speedrun ] && export SECONDS_LEFT=$((left > 300 ? 260 : left - 35))
-    timeout "${limit[$part]}" python3 experiments/gpu.py "$part" "$out" || echo "$part: rc $?"
+    timeout "${limit[$part]}" python3 -m experiments.gpu "$part" "$out" || echo "$part: rc $?"
     echo "$part: $SECONDS s so far"
 done

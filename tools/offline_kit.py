@@ -5,7 +5,6 @@ trained weights and the logs of the runs), and of CIFAR-10 and Fashion-MNIST wha
 `make book` comes first; nothing is downloaded.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 from sslbook import download
+from sslbook.files import atomic
 from tools import exercises
 from tools.notebooks import ROOT, notebooks
 
@@ -149,20 +149,15 @@ def make(out: Path, data: Path | None = None) -> Path:
     """Write the kit to `out`, whole or not at all; `data` is the reader's data folder by default."""
     if not (HTML / "index.html").is_file():
         raise SystemExit("There is no site in _build/html: run `make book` first.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    try:
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as kit:
-            wheel = build_wheel(Path(folder))
-            exercises.write(Path(folder) / "sheets")
+    with tempfile.TemporaryDirectory() as folder, atomic(out) as file:
+        wheel = build_wheel(Path(folder))
+        exercises.write(Path(folder) / "sheets")
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as kit:
             for name, content in contents(wheel, Path(folder) / "sheets", data or download.cache()).items():
                 if isinstance(content, bytes):
                     kit.writestr(f"{NAME}/{name}", content)
                 else:
                     kit.write(content, f"{NAME}/{name}")
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
     return out
 
 
