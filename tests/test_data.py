@@ -104,6 +104,15 @@ def test_shapes_are_drawn_from_the_seed_and_the_halves_never_meet():
     assert not seen & {image.numpy().tobytes() for image in test.images}
 
 
+def test_no_small_seed_of_torch_draws_the_labels():
+    labels = load("shapes", test=8)[0].labels
+    for seed in range(1000):
+        for classes in (2, 4, 8):
+            guess = torch.randint(classes, (len(labels),), generator=torch.Generator().manual_seed(seed))
+            same = (guess == labels % classes).float().mean().item()
+            assert abs(same - 1 / classes) < 0.05, (seed, classes)
+
+
 def test_default_numbers_of_shapes(monkeypatch):
     asked = []
 
