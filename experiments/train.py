@@ -3,7 +3,8 @@
     python experiments/train.py SimCLR --budget cpu --seed 0
 
 writes results/cpu/simclr-0.json. Besides the methods there are the yardsticks: pixels, "random encoder", supervised.
-CIFAR-10 is looked for in $SSLBOOK_DATA, else downloaded.
+Training with labels is shown the views
+that most methods take. CIFAR-10 is looked for in $SSLBOOK_DATA, else downloaded.
 """
 
 import argparse
@@ -20,7 +21,6 @@ from sslbook.finetune import fine_tune, supervised
 from sslbook.images import ImageSet
 from sslbook.methods import METHODS
 from sslbook.pretrain import pretrain
-from sslbook.views import crop_views
 
 YARDSTICKS = ("pixels", "random encoder", "random ViT", "supervised", "supervised ViT")
 
@@ -40,7 +40,7 @@ def run(name: str, budget: str, seed: int, probes: int = 8) -> dict[str, Any]:
         return log
     log["report"] = evaluate.report(encoder, train, test)
     if plan.image_set == "shapes":  # on photos this takes longer than the training
-        options = dict(epochs=plan.supervised_epochs, view=crop_and_flip(plan), share=0.1, show_progress=False)
+        options = dict(epochs=plan.supervised_epochs, view=plan.views[0], share=0.1, show_progress=False)
         log["report"]["fine-tuned, 10 % of labels"] = fine_tune(encoder, train, test, seed=seed, **options)
     return log
 
@@ -53,18 +53,12 @@ def encoder_of(name: str, plan: Budget, seed: int) -> nn.Module:
     return plan.encoder(seed=seed)
 
 
-def crop_and_flip(plan: Budget):
-    """What training with labels shows: crops as large as the other methods', without changes of colour."""
-    (view,) = crop_views(plan.size, plan.views[0].scale[0])
-    return view
-
-
 def train_it(
     name: str, encoder: nn.Module, plan: Budget, seed: int, *, train: ImageSet, test: ImageSet, probes: int
 ) -> dict[str, Any]:
     """Train the encoder in place, if it is to be trained, and say how."""
     if name.startswith("supervised"):
-        supervised(encoder, train, epochs=plan.supervised_epochs, view=crop_and_flip(plan), seed=seed)
+        supervised(encoder, train, epochs=plan.supervised_epochs, view=plan.views[0], seed=seed)
         return dict(config=dict(epochs=plan.supervised_epochs))
     if name not in METHODS:
         return {}
