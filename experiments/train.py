@@ -3,8 +3,8 @@
     python experiments/train.py SimCLR --budget cpu --seed 0
 
 writes results/cpu/simclr-0.json. Besides the methods there are the yardsticks: pixels, "random encoder", supervised.
-Training with labels is shown the views
-that most methods take. CIFAR-10 is looked for in $SSLBOOK_DATA, else downloaded.
+Training with labels is shown the views that most methods take.
+CIFAR-10 is looked for in $SSLBOOK_DATA, else downloaded.
 """
 
 import argparse
