@@ -1,28 +1,17 @@
 """Serve every script that a page needs from the site itself, so that the book works offline.
 
-MathJax, require.js, the widget manager and onnxruntime-web come from node_modules (`npm ci`, or just `make book`),
-anywidget's front end from the installed Python package. Missing ones are an error: the pages never fall back to a
-public CDN.
+MathJax and onnxruntime-web come from node_modules (`npm ci`, or just `make book`). Missing ones are an error: the pages
+never fall back to a public CDN. The widgets need no more than _ext/scripts/widgets.js.
 """
 
 import shutil
 from pathlib import Path
 
-import anywidget
 from docutils import nodes
 from myst_nb.core.render import NbElementRenderer
 from sphinx.errors import ConfigError
 from sphinx.transforms import SphinxTransform
 
-# AMD modules (anywidget) and the widgets' icon fonts are looked up beside this script, and a widget that runs a network
-# finds onnxruntime-web by <html data-ort>
-WIDGETS_CONFIG = """\
-{
-  const vendor = document.currentScript.src.replace(/[^/]*$/, "");
-  requirejs.config({ baseUrl: vendor });
-  document.documentElement.dataset.ort = vendor + "ort/";
-}
-"""
 # It runs on the processor, in one thread; the module contains its loader and finds the other file beside it.
 ORT = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 # Badges that a notebook loads from elsewhere on Colab and GitHub, and their twins in the site
@@ -40,27 +29,17 @@ def vendor_scripts(app, config):
     shutil.rmtree(static, ignore_errors=True)
     vendor.mkdir(parents=True)
 
-    manager = modules / "@jupyter-widgets/html-manager/dist"
-    shutil.copy(modules / "requirejs/require.js", vendor)
-    shutil.copy(manager / "embed-amd.js", vendor)
-    shutil.copy(Path(anywidget.__file__).parent / "nbextension/index.js", vendor / "anywidget.js")
-    (vendor / "widgets-config.js").write_text(WIDGETS_CONFIG)
     (vendor / "ort").mkdir()
     for name in ORT:
         shutil.copy(modules / "onnxruntime-web/dist" / name, vendor / "ort")
-    for folder in ("@jupyter-widgets", "@jupyter-widgets/html-manager/dist"):
-        (vendor / folder).mkdir(parents=True, exist_ok=True)
-        for font in manager.glob("*.woff2"):
-            shutil.copy(font, vendor / folder)
-    config.nb_ipywidgets_js = {
-        "vendor/require.js": {},
-        "vendor/widgets-config.js": {},
-        "vendor/embed-amd.js": {"data-jupyter-widgets-cdn": "vendor/"},
-    }
+    config.runtime_bytes = (vendor / "ort" / ORT[1]).stat().st_size
+    config.nb_ipywidgets_js = {}  # myst-nb would take them from elsewhere
 
-    mathjax = modules / "mathjax/es5"
-    for folder in ("output/chtml/fonts", "input/tex/extensions", "a11y", "ui"):
+    mathjax = modules / "mathjax"
+    for folder in ("input/tex/extensions", "a11y", "ui"):
         shutil.copytree(mathjax / folder, vendor / "mathjax" / folder)
+    font = "mathjax-newcm-font/chtml"
+    shutil.copytree(modules / "@mathjax" / font, vendor / "mathjax" / font)
     shutil.copy(mathjax / "tex-mml-chtml.js", vendor / "mathjax")
     config.mathjax_path = "vendor/mathjax/tex-mml-chtml.js"
 

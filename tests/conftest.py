@@ -4,6 +4,7 @@ import base64
 import contextlib
 import functools
 import http.server
+import importlib.util
 import re
 import sys
 import threading
@@ -17,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that tests can import tools/
 
 
-@pytest.fixture(scope="session")
-def browser():
+@contextlib.contextmanager
+def open_browser(**options):
     """A real browser that reaches no other host; without one the tests fail, they are never skipped."""
     from tools.browser import HELP, find_browser
 
@@ -27,9 +28,15 @@ def browser():
         pytest.fail(HELP, pytrace=False)
     with sync_playwright() as p:
         arguments = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-        browser = p.chromium.launch(executable_path=path, args=arguments)
+        browser = p.chromium.launch(executable_path=path, args=arguments, **options)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with open_browser() as browser:
+        yield browser
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -45,6 +52,14 @@ def serve(folder):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def extension(name):
+    """The module of one of the site's own Sphinx extensions."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"_ext/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 # -- a widget's module on a plain page
@@ -120,7 +135,7 @@ def watch(page, address="none"):
     """Collect in `page.troubles` every error, warning and request, but those to an address of ours."""
     page.troubles = []
     page.on("pageerror", lambda e: page.troubles.append(f"error: {e}"))
-    known = re.compile("willReadFrequently|strictTypes")  # advice on the tests' own reading of canvases; html-manager's
+    known = re.compile("willReadFrequently")  # advice on the tests' own reading of canvases
     page.on(
         "console",
         lambda m: (

@@ -139,9 +139,15 @@ def signed(points):
     return f"{points:+}".replace("-", "\u2212") if points else "0"
 
 
+def weight(points):
+    if abs(points) < DECIDES:
+        return signed(points)
+    return "decides" if points > 0 else "rules it out"
+
+
 def expected(answers):
     return [
-        [row.method, signed(row.points), [[signed(points), reason] for points, reason, _ in row.effects]]
+        [row.method, signed(row.points), [[weight(points), reason] for points, reason, _ in row.effects]]
         for row in ChoosingGuide.rank(answers)
     ]
 
@@ -152,6 +158,9 @@ def assert_said(page, answers):
     text = f"First {first.method} ({signed(first.points)}), then {second.method} ({signed(second.points)})."
     if len(top) > 1:
         text = f"Equal at the top ({signed(first.points)}): {', '.join(top)}."
+    if first.points <= 0:
+        nearest = f"{first.method} comes nearest ({signed(first.points)})"
+        text = f"None fits these answers: {nearest}. Can one of them change?"
     assert page.locator("[aria-live=polite]").inner_text() == text
 
 
@@ -198,6 +207,27 @@ def test_answers_by_keyboard_and_two_guides_on_a_page(mount):
     page.keyboard.press("Tab")
     focused = page.evaluate("document.activeElement.closest('fieldset').querySelector('legend').textContent")
     assert focused == QUESTIONS["use"].text, "one stop for each question"
+
+
+def test_where_nothing_fits_nobody_is_recommended(mount):
+    answers = dict(images="few", hardware="laptop", use="search", backbone="convnet", views="none", pretrained="no")
+    assert ChoosingGuide.rank(answers)[0].points <= 0
+    page = mount(ChoosingGuide(answers), viewport={"width": 375, "height": 700})
+    assert_said(page, answers)
+    border = "() => getComputedStyle(document.querySelector('.sslw-ranking > li')).borderTopWidth"
+    assert page.evaluate(border) == "1px", "no frame around the first"
+    page.get_by_label("Yes, on images like mine").check()
+    assert page.evaluate(border) == "2px" and "decides" in page.locator(".sslw-ranking > li").first.inner_text()
+
+
+def test_on_a_phone_the_result_is_in_sight_while_the_questions_are_answered(mount):
+    page = mount(ChoosingGuide(), viewport={"width": 375, "height": 700})
+    page.locator("fieldset input").nth(3).check()
+    page.evaluate("scrollTo(0, 0)")
+    box = page.locator("[aria-live=polite]").bounding_box()
+    assert box["y"] > 0 and box["y"] + box["height"] <= 700 < page.locator(".sslw-ranking").bounding_box()["y"]
+    page.get_by_role("button", name="Why").click()
+    assert page.locator(".sslw-ranking").bounding_box()["y"] < 200
 
 
 def test_python_moves_the_page(mount):

@@ -1,6 +1,8 @@
 """The site's own Sphinx extensions, without a build; and what they left in the built site."""
 
+import base64
 import importlib
+import io
 import re
 import sys
 from html.parser import HTMLParser
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from pybtex.database import parse_file
 from sphinx.errors import ExtensionError
 
@@ -128,6 +131,42 @@ def test_a_described_picture_passes_and_a_wide_table_can_be_scrolled_by_key(monk
     context = {"body": '<img alt="a red disc" src="a.png"><div class="pst-scrollable-table-container"><table>'}
     extension("accessibility", monkeypatch).look(None, "book/page", "page.html", context, None)
     assert Elements(context["body"])("div", tabindex="0")
+
+
+# -- pages that come soon
+
+
+def test_a_figure_in_the_page_becomes_a_file_and_keeps_its_place(tmp_path, monkeypatch):
+    module = extension("light_pages", monkeypatch)
+    file = io.BytesIO()
+    Image.new("RGB", (40, 20)).save(file, "PNG")
+    content = base64.b64encode(file.getvalue()).decode()
+    html = f'<img class="figure" alt="a &quot;b&quot;" width="20" src="data:image/png;base64,{content}">'
+    got = module.INLINE.sub(lambda found: module.picture(*found.groups(), tmp_path, "../_images/"), html)
+    (saved,) = tmp_path.iterdir()
+    assert saved.read_bytes() == file.getvalue()
+    (image,) = Elements(got)("img")
+    assert image["src"] == f"../_images/{saved.name}" and image["loading"] == "lazy"
+    assert (image["alt"], image["width"], image["height"]) == ('a "b"', "20", "10")
+
+
+def test_state_of_widgets_is_split_into_what_is_small_and_files(tmp_path, monkeypatch):
+    module = extension("static_widgets", monkeypatch)
+    buffers = [{"path": [k], "data": base64.b64encode(v).decode()} for k, v in (("a", b"x"), ("b", bytes(300_000)))]
+    plain = {"_esm": "code", "_css": "", "n": 1, "layout": "IPY"}
+    state = {k: {"model_name": "AnyModel", "state": plain, "buffers": buffers} for k in ("1", "2", "unseen")}
+    packed = module.packed(state, ["1", "2", "1"], tmp_path)
+    (file,) = tmp_path.iterdir()
+    large = {"b": {"file": f"{tmp_path.name}/{file.name}", "bytes": 300_000}}
+    model = {"esm": 0, "css": 1, "plain": {"n": 1}, "binary": {"a": buffers[0]["data"]}, "large": large}
+    assert packed == {"sources": ["code", ""], "models": {"1": model, "2": model}}
+    assert file.read_bytes() == bytes(300_000)
+
+
+def test_a_widget_that_only_a_kernel_could_draw_fails_the_build(tmp_path, monkeypatch):
+    module = extension("static_widgets", monkeypatch)
+    with pytest.raises(module.NoAnywidget, match="FloatProgressModel cannot be drawn"):
+        module.packed({"1": {"model_name": "FloatProgressModel", "state": {}}}, ["1"], tmp_path)
 
 
 # -- what other sites show for a link

@@ -1,9 +1,9 @@
 """The MAE explorer: a real small MAE in the page, by onnxruntime-web, by Python, or from stored pictures."""
 
 import functools
-import importlib.util
 import json
 import re
+import shutil
 import statistics
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import traitlets
-from conftest import CANVASES, FRAME, ROOT, answers, canvases, encoded, serve, watch
+from conftest import CANVASES, FRAME, ROOT, answers, canvases, encoded, extension, serve, watch
 from ipywidgets.embed import embed_data
 
 from sslbook.export import mask_indices
@@ -123,48 +123,52 @@ def test_a_mask_of_another_form_is_refused():
     assert widget.hidden == mask(1).tolist()
 
 
-# -- the page: as the book's site serves it, with html-manager and onnxruntime-web from node_modules
+# -- the page: as the book's site serves it, with its own scripts and onnxruntime-web from node_modules
 
 
 @pytest.fixture(scope="module")
 def vendored(tmp_path_factory):
-    """The folder that the book's own extension fills, and its script tags."""
-    spec = importlib.util.spec_from_file_location("offline_assets", ROOT / "_ext/offline_assets.py")
-    extension = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(extension)
+    """The folder that the book's own extensions fill, and the size of the runtime in it."""
     folder = tmp_path_factory.mktemp("site")
     config = SimpleNamespace(html_static_path=[])
-    extension.vendor_scripts(SimpleNamespace(srcdir=ROOT, doctreedir=folder / "doctrees"), config)
-    scripts = ""
-    for source, attributes in config.nb_ipywidgets_js.items():
-        extra = "".join(f' {name}="{value}"' for name, value in attributes.items())
-        scripts += f'<script src="{source}"{extra}></script>\n'
-    return folder / "vendor_static", scripts
+    extension("offline_assets").vendor_scripts(SimpleNamespace(srcdir=ROOT, doctreedir=folder / "doctrees"), config)
+    folder = folder / "vendor_static"
+    (folder / "widgets").mkdir()
+    shutil.copy(extension("static_widgets").SCRIPT, folder)
+    return folder, config.runtime_bytes
 
 
 @pytest.fixture
 def visit(browser, vendored):
-    """visit(*widgets, **context options) -> a served page that html-manager fills; it meets only our own address."""
-    folder, scripts = vendored
+    """visit(*widgets, **context options) -> a served page of the book; it meets only our own address.
+
+    `refuse` are parts of addresses that the line loses, until the test empties this list.
+    """
+    folder, runtime = vendored
     pages = []
 
-    def visit(*widgets, theme="light", script="", above=0, book="", hash="", **options):
+    def visit(*widgets, theme="light", script="", above=0, book="", hash="", refuse=(), **options):
         data = embed_data(views=widgets, drop_defaults=False)
         html = (
             f'<!doctype html><html lang="en" data-theme="{theme}" {book}>'
             '<meta name="viewport" content="width=device-width">'
         )
         html += '<link rel="icon" href="data:,"><style>[data-theme="dark"] body { background: #121212 }</style>'
-        html += f'<div style="height: {above}px"></div>{scripts}'
-        state = json.dumps(data["manager_state"]).replace("</", "<\\/")
-        html += f'<script type="application/vnd.jupyter.widget-state+json">{state}</script>'
+        html += f'<div style="height: {above}px"></div>'
         for view in data["view_specs"]:
             html += f'<div><script type="application/vnd.jupyter.widget-view+json">{json.dumps(view)}</script></div>'
+        ids = [view["model_id"] for view in data["view_specs"]]
+        state = extension("static_widgets").packed(data["manager_state"]["state"], ids, folder / "widgets")
+        (folder / "state.js").write_text(f"window.widgetStates = {json.dumps(state | {'runtime': runtime})}")
+        html += '<script defer src="state.js"></script><script defer src="widgets.js"></script>'
         (folder / "index.html").write_text(html)
         page = browser.new_page(**{"viewport": {"width": 1000, "height": 900}} | options)
         watch(page, address)
         page.wants = []
         page.on("request", lambda r: page.wants.append(r.url.removeprefix(address)))
+        if refuse:
+            lose = lambda route: route.abort() if any(r in route.request.url for r in refuse) else route.continue_()  # noqa: E731
+            page.route("**/*", lose)
         page.add_init_script(script)
         page.goto(f"{address}/{hash}")
         page.wait_for_function("n => document.querySelectorAll('.sslw').length === n", arg=len(widgets))
@@ -226,10 +230,10 @@ def test_the_network_in_the_page_equals_python(visit, norm_pix_loss):
     masks += [torch.rand(64, generator=torch.Generator().manual_seed(i)) < 0.6 for i in range(4)]
     got = page.evaluate(
         """async ({ esm, file, images, masks }) => {
-          const { inPage } = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
+          const { inPage, runtime } = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
           const bytes = Uint8Array.from(atob(file), (c) => c.charCodeAt(0));
           const pictures = images.map((x) => Float32Array.from(x, (v) => v / 255));
-          const { run, stop } = await inPage(document.documentElement.dataset.ort, bytes, pictures, 32);
+          const { run, stop } = await inPage(await runtime(document.documentElement.dataset.ort), bytes, pictures, 32);
           const all = [];
           for (const [i, hidden] of masks) all.push([...await run(i, hidden)]);
           await stop();
@@ -323,7 +327,7 @@ def test_a_finger_hides_on_the_masked_picture_and_scrolls_on_the_others(visit):
         page.evaluate(FRAME)
         assert (pressed(page) != before).sum() == changes, kind
     actions = page.locator(".sslw-picture").evaluate_all("all => all.map((e) => getComputedStyle(e).touchAction)")
-    assert actions == ["auto", "none", "auto", "auto"]
+    assert actions == ["auto", "pan-y", "auto", "auto"], "a swipe up or down scrolls"
 
 
 def test_time_from_click_to_picture(visit):
@@ -356,7 +360,6 @@ def test_the_runtime_is_fetched_when_the_widget_comes_near(visit):
 
 
 def test_a_link_opens_pictures_and_masks(visit):
-    """As html-manager draws them on a page of the book, each before it is on the page."""
     mae, images = network(), pictures()
     hash = "#masking2.image=3&masking2.hidden=x0123456789abcdef&masking.hidden=60"
     page = visit(MAEExplorer(mae, images), MAEExplorer(mae, images), book='data-content_root="./"', hash=hash)
@@ -368,6 +371,54 @@ def test_a_link_opens_pictures_and_masks(visit):
     assert page.get_by_role("radio", name="image 3").last.is_checked()
     page.get_by_role("button", name="row 1, column 1", exact=True).last.press("Space")
     page.wait_for_function("location.hash.startsWith('#masking2.image=3&masking2.hidden=x8123456789abcdef&masking.')")
+
+
+def test_masks_made_while_the_network_is_loading_are_answered(visit):
+    """The size is said, a click shows at once, and what it leaves is drawn when the network has come."""
+    mae, images = network(), pictures()
+    hold = "new Promise((go) => (window.held ??= []).push(go))"
+    script = f"{{ const get = fetch; fetch = async (...all) => (await {hold}, get(...all)); }}"
+    page = visit(MAEExplorer(mae, images), script=script)
+    page.wait_for_function("window.held?.length === 2")
+    assert re.search(r"Loading the network, 0 of 1[0-9] MB", page.locator(".sslw-state").inner_text())
+    hidden = pressed(page)
+    page.get_by_role("button", name="row 2, column 3", exact=True).click(force=True)
+    page.get_by_role("button", name="row 5, column 5", exact=True).press("Space")
+    hidden[[10, 36]] = ~hidden[[10, 36]]
+    page.evaluate(FRAME)
+    assert torch.equal(pressed(page), hidden) and page.locator(".sslw").get_attribute("aria-busy") == "true"
+    page.evaluate("window.held.forEach((go) => go())")
+    page.wait_for_function(LIVE)
+    assert_shows(page, mae, images[0], hidden)
+
+
+@pytest.mark.parametrize("lost", ["ort.wasm.bundle", ".wasm", "widgets/"])
+def test_a_lost_download_says_so_and_can_be_tried_again(visit, lost):
+    mae, images = network(), pictures()
+    refuse = [lost]
+    page = visit(MAEExplorer(mae, images), refuse=refuse)
+    page.wait_for_function(FALLEN_BACK)
+    assert "the download failed. The slider chooses among stored masks." in page.locator(".sslw-state").inner_text()
+    refuse.clear()
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_function(LIVE)
+    assert page.get_by_role("button", name="Try again").is_hidden()
+    page.get_by_role("button", name="row 1, column 1", exact=True).press("Space")
+    page.wait_for_function(LIVE)
+    assert_shows(page, mae, images[0], pressed(page))
+    assert all("net::ERR_FAILED" in t or "does not run in this page" in t for t in page.troubles)
+    page.troubles.clear()
+
+
+def test_a_page_that_is_a_file_says_what_it_needs(visit, vendored):
+    folder, _ = vendored
+    page = visit(MAEExplorer(network(), pictures()))
+    page.wait_for_function(LIVE)
+    page.goto((folder / "index.html").as_uri())
+    page.wait_for_function(FALLEN_BACK)
+    assert "opened as a file" in page.locator(".sslw-state").inner_text()
+    assert "python -m http.server" in page.locator(".sslw-state").inner_text()
+    page.troubles = [t for t in page.troubles if not t.startswith("request: file:")]
 
 
 # -- without onnxruntime-web, and without WebAssembly

@@ -2,11 +2,14 @@
 
 import contextlib
 import functools
+import gzip
+import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import serve
+from conftest import open_browser, serve
 from playwright.sync_api import TimeoutError
 
 from tools import notebooks
@@ -118,6 +121,56 @@ def test_page_in_a_browser(page, theme, browser, address):
         tab.wait_for_load_state("networkidle")
     assert not errors
     assert [u for u in requests if not u.startswith((address, "data:", "blob:"))] == []
+
+
+# What a formula must not do: hang a scrollbar under itself, or be cut at the edge of a phone
+CUT = """() => {
+    const formulas = [...document.querySelectorAll('mjx-container')];
+    const bars = formulas.filter(e => e.offsetHeight > e.clientHeight + 1 || e.offsetWidth > e.clientWidth + 1);
+    const wide = [...document.querySelectorAll('.bd-article div.math')].filter(e => e.scrollWidth > e.clientWidth);
+    return [...bars, ...wide].map(e => e.outerHTML.slice(0, 300));
+}"""
+
+
+def test_formulas_have_no_scrollbars_and_fit_a_phone(address):
+    """With scrollbars shown, which a browser without a window hides by default."""
+    cut = {}
+    with open_browser(ignore_default_args=["--hide-scrollbars"]) as browser:
+        tab = browser.new_page()
+        for width in WIDTHS.values():
+            tab.set_viewport_size({"width": width, "height": 900})
+            for page in notebooks.toc():
+                tab.goto(f"{address}/{page}.html", wait_until="load")
+                tab.evaluate(READY)
+                if found := tab.evaluate(CUT):
+                    cut[page, width] = found
+    assert not cut
+
+
+BLOCKS = 400_000  # bytes: 2 s of a line of 1.6 Mbit/s; tools/first_paint.py measures in seconds
+
+
+@each_page
+def test_little_stands_between_a_slow_line_and_the_first_line(page):
+    """What must have come before anything is seen: the page itself, its style sheets, and scripts that do not wait."""
+    path = HTML / f"{page}.html"
+    text = path.read_text(encoding="utf-8")
+    head = text.split("</head>")[0]
+    scripts = [s for s in re.findall(r"<script[^>]*src=[^>]*>", head) if "defer" not in s and "async" not in s]
+    assert len(scripts) == 1 and "documentation_options" in scripts[0]
+    assert 'rel="preload"' not in head and "fontawesome/6.5.2/js" not in text
+    assert not re.search(r'src="data:[^"]{2000}', text), "a picture in the page, where it should be a file"
+    links = re.findall(r'<link[^>]*href="([^"?]+)[^>]*rel="stylesheet"|rel="stylesheet"[^>]*href="([^"?]+)', head)
+    files = [path, *((path.parent / (a or b)).resolve() for a, b in links)]
+    assert len(files) > 5
+    assert sum(len(gzip.compress(file.read_bytes(), 6)) for file in files) < BLOCKS
+
+
+def test_every_page_was_measured_on_a_slow_line():
+    """`python -m tools.first_paint --out results/site/first-paint.json`: after a change of what pages load."""
+    log = json.loads((notebooks.ROOT / "results/site/first-paint.json").read_text())
+    assert set(log["now"]["pages"]) == set(notebooks.toc())
+    assert {page: row for page, row in log["now"]["pages"].items() if row["seconds"] > 2.5} == {}
 
 
 def test_the_mae_chapter_runs_its_network(browser, address):

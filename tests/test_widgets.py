@@ -6,6 +6,7 @@ stores values, as on the static site.
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -132,6 +133,7 @@ def test_matrix_shrinks_large_images_and_takes_floats():
         (dict(images=pictures(16) - 0.5), r"undo the normalisation"),
         (dict(names=["cat"]), "each of the 8 images once, got 1"),
         (dict(temperature=0), "temperature must lie in"),
+        (dict(views=["query"]), "views must name the two halves"),
     ],
 )
 def test_matrix_errors(arguments, message):
@@ -326,6 +328,55 @@ def test_matrix_measures_equal_torch(mount):
             last = heat
 
 
+CLASSES = ["disc"] * 3 + ["ring"] * 3 + ["star"] * 2
+
+
+def test_matrix_shows_classes_as_blocks_and_means(mount):
+    z = batch(8)
+    page = mount(SimilarityMatrix(z, pictures(16), names=CLASSES), SimilarityMatrix(z, pictures(16)))
+    u = F.normalize(z[2], dim=1)
+    cosine, image = u @ u.T, torch.arange(16) % 8
+    kind = torch.tensor([["disc", "ring", "star"].index(CLASSES[i]) for i in image])
+    others = image[:, None] != image[None]
+    of = lambda a, b: (kind[:, None] == a) & (kind[None] == b) & others  # noqa: E731
+    means = [cosine[of(a, b)].mean().item() for a in range(3) for b in range(3)]
+    code = """([names]) => { const { module: m, model } = mounted[0];
+      const { buffer, byteOffset: at, byteLength: n } = model.get("triangles");
+      const cosine = m.fromTriangle(new Float32Array(buffer.slice(at + 960, at + 1440)), 16);
+      return m.classMeans(cosine, 16, m.classesOf(names)); }"""
+    assert page.evaluate(code, [CLASSES]) == pytest.approx(means, abs=1e-6)
+    same = kind[:, None] == kind[None]
+    shown = page.locator("dl").first.locator("div").nth(4).inner_text().replace("\u2212", "-")
+    numbers = [float(x) for x in re.findall(r"-?\d\.\d+", shown)]
+    assert numbers == pytest.approx([cosine[where].mean().item() for where in (same & others, ~same)], abs=6e-4)
+    heat = page.locator(".sslw-heat").first
+    before = heat.evaluate("c => c.toDataURL()")
+    page.get_by_text("Mean per class", exact=True).click()
+    page.evaluate(FRAME)
+    assert heat.evaluate("c => c.toDataURL()") != before
+    assert "disc, ring, star" not in page.locator(".sslw").last.inner_text(), "without names there are no classes"
+    assert page.get_by_text("Mean per class", exact=True).count() == 1
+
+
+@pytest.mark.parametrize("names", [list("abcdefgh"), list("abababab"), ["a"] * 8])
+def test_names_that_are_no_sorted_classes_make_no_blocks(mount, names):
+    page = mount(SimilarityMatrix(batch(8), pictures(16), names=names))
+    assert page.evaluate("(names) => mounted[0].module.classesOf(names)", names) == []
+    page.evaluate("mounted[0].model.set('shown', 'classes')")
+    page.evaluate(FRAME)
+    assert page.locator(".sslw-verdict").inner_text().startswith("cosine"), "shown as cosines"
+
+
+def test_matrix_names_its_halves_and_goes_on_by_finger(mount):
+    widget = SimilarityMatrix(batch(8), pictures(16), names="abcdefgh", views=("query", "key"))
+    page = mount(widget, has_touch=True, viewport={"width": 375, "height": 800})
+    assert page.locator(".sslw-axis").all_inner_texts()[0].split() == ["query", "key"]
+    page.get_by_role("button", name="Next pair").tap()
+    assert page.locator(".sslw-pair figcaption").all_inner_texts() == ["b, query", "b, key"]
+    page.locator(".sslw-bars button").nth(1).press("Enter")
+    assert page.locator(".sslw-pair figcaption").first.inner_text() == "b, query"
+
+
 def test_matrix_sliders_and_switch(mount):
     z = batch(8)
     page = mount(SimilarityMatrix(z, pictures(16), names="abcdefgh"))
@@ -446,13 +497,37 @@ def test_sphere_state():
     points = torch.frombuffer(bytearray(widget.points), dtype=torch.int8).view(2, 4, 40, 3) / 127
     assert (points.norm(dim=3) - 1).abs().max() < 0.02, "on the sphere"
     assert points[1, 3].std(dim=0).max() < 1e-6, "a collapsed run is one point"
-    assert points[0, 3].std(dim=0).mean() > 0.3
+    assert points[0, 3].std(dim=0).mean() > 0.3 and widget.dimensions == 6
     assert len(json.dumps(encoded(widget))) < 60_000
     named = EmbeddingSphere(
         {"a": {0: torch.randn(5, 2)}, "b": {0: torch.randn(5, 2)}}, [0] * 5, ["x"], left="b", right="a"
     )
     assert (named.left, named.right) == (1, 0)
     assert widget.measures[0][1][0] == [None, 0.4, None, 1.0], "JSON knows no infinity"
+    assert widget.measures[0][2] is None
+
+
+def test_runs_of_one_start_share_their_axes():
+    """Before the training they are the same picture; a run of another start keeps its own."""
+    g = torch.Generator().manual_seed(0)
+    start, other = torch.randn(2, 30, 8, generator=g)
+    runs = {"a": {0: start, 1: start + 2}, "b": {0: start, 1: torch.ones(30, 8)}, "c": {0: other, 1: other}}
+    widget = EmbeddingSphere(runs, [0] * 30, ["x", "y"], {"kNN": {name: [0.1, 0.2] for name in runs}})
+    points = torch.frombuffer(bytearray(widget.points), dtype=torch.int8).view(3, 2, 30, 3)
+    assert torch.equal(points[0, 0], points[1, 0]) and not torch.equal(points[0, 0], points[2, 0])
+    assert widget.measures[0][2] == 0.5, "chance of two classes"
+
+
+def test_a_sphere_says_what_it_shows(mount):
+    page = mount(sphere(), viewport={"width": 375, "height": 700})
+    note = page.locator(".sslw > .sslw-note").inner_text()
+    assert "the three of 6 directions" in note and "begin with the same network" in note
+    left, right = (page.locator(".sslw-ball").nth(k).bounding_box() for k in (0, 1))
+    assert left["y"] == right["y"] and left["x"] + left["width"] <= right["x"], "side by side on a phone"
+    page.get_by_role("slider", name="Epoch").fill("0")
+    page.evaluate(FRAME)
+    assert page.locator(".sslw-balls .sslw-note").first.inner_text().startswith("untrained")
+    assert page.locator(".sslw-epochs").inner_text().split("\n") == ["0", "epoch", "3"]
 
 
 def test_one_direction_of_all_epochs_keeps_a_run_comparable():
@@ -495,7 +570,7 @@ def test_sphere_follows_sliders_choices_and_keys(mount):
 
     page.get_by_role("slider", name="Epoch").fill("0")
     page.evaluate(FRAME)
-    assert page.locator(".sslw-balls .sslw-note").nth(1).inner_text() == "spread 0.50"
+    assert page.locator(".sslw-balls .sslw-note").nth(1).inner_text() == "untrained \u00b7 spread 0.50"
     assert page.evaluate(CANVASES, ".sslw-ball")[1] != collapsed
     assert page.locator(".sslw-now").get_attribute("x1") == "0"
 
@@ -660,6 +735,17 @@ def test_answers_stand_in_the_address(visit):
     link = address(page)
     assert link == "#choosing.use=", "what was answered at first is open now"
     assert state(visit(link, ChoosingGuide({"use": "dense"})), "answers") == [{}]
+
+
+def test_answers_are_there_again_after_a_chapter_was_read(visit):
+    page = visit("", ChoosingGuide())
+    page.get_by_label("One GPU: batches of about 256").check()
+    assert address(page) == "#choosing.hardware=one"
+    page.goto("about:blank")
+    page.go_back()
+    page.evaluate(MOUNT, [encoded(ChoosingGuide())])
+    page.wait_for_timeout(100)
+    assert state(page, "answers") == [{"hardware": "one"}]
 
 
 def test_a_link_to_a_heading_stays_one_until_the_reader_touches_a_widget(visit):

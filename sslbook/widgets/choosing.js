@@ -14,10 +14,21 @@ export function rank(methods, questions, answers) {
     .sort((a, b) => b.points - a.points);
 }
 
+const DECIDES = 20; // points where nothing else matters, as in choosing.py
+
 const signed = (points) => (points > 0 ? `+${points}` : `${points}`.replace("-", "\u2212"));
 
-/** Who is ahead, for eyes and screen readers. */
+/** How much a reason weighs. */
+function weight(points) {
+  if (Math.abs(points) < DECIDES) return signed(points);
+  return points > 0 ? "decides" : "rules it out";
+}
+
+/** Who is ahead, for eyes and screen readers; nobody where the best has more against it than for it. */
 function summary(ranked) {
+  if (ranked[0].points <= 0) {
+    return `None fits these answers: ${ranked[0].method} comes nearest (${signed(ranked[0].points)}). Can one of them change?`;
+  }
   const top = ranked.filter(({ points }) => points === ranked[0].points);
   const names = top.map(({ method }) => method).join(", ");
   if (top.length > 1) return `Equal at the top (${signed(top[0].points)}): ${names}.`;
@@ -56,28 +67,33 @@ function fieldsOf({ model, questions }) {
 
 function partsOf({ model, questions }) {
   const answer = (key, option) => put(model, "answers", { ...model.get("answers"), [key]: option });
-  return {
+  const parts = {
     sets: questions.map((question) => questionPart(question, (option) => answer(question[0], option))),
     again: button("Start again", () => put(model, "answers", {})),
     said: make("p", { class: "sslw-first", "aria-live": "polite" }),
     list: make("ol", { class: "sslw-ranking" }),
+    show: button("Why", () => parts.list.scrollIntoView({ block: "start" })),
   };
+  return parts;
 }
 
 const NOTE = "The facts are the sources\u2019; how many points a fact is worth is this book\u2019s judgement.";
 
-function layout({ sets, again, said, list }) {
+function layout({ sets, again, said, list, show }) {
   const buttons = make("div", { class: "sslw-buttons" }, again);
   const asked = make("div", { class: "sslw-questions" }, sets.map(({ item }) => item), buttons);
   const note = make("p", { class: "sslw-note" }, NOTE);
-  return make("div", { class: "sslw-halves" }, asked, make("div", {}, said, list, note));
+  return [
+    make("div", { class: "sslw-halves" }, asked, make("div", {}, list, note)),
+    make("div", { class: "sslw-bar" }, said, show), // stays in sight while the answers are given
+  ];
 }
 
 /** A method's place in the list, with a line for each answer that speaks for or against it. */
 function rankedItem({ method, page, points, effects }) {
   const reasons = effects.map(([, points, reason, source, where]) => {
     const text = make("span", {}, `${reason} `, make("small", {}, link(source, where)));
-    return make("li", { class: points > 0 ? "sslw-for" : "sslw-against" }, make("b", {}, signed(points)), text);
+    return make("li", { class: points > 0 ? "sslw-for" : "sslw-against" }, make("b", {}, weight(points)), text);
   });
   return make("li", {}, make("h4", {}, link(method, page), make("b", {}, signed(points))), make("ul", {}, reasons));
 }
@@ -89,6 +105,8 @@ function draw({ model, methods, questions, parts, address }) {
   questions.forEach(([key], k) => parts.sets[k].set(answers[key]));
   parts.again.disabled = none;
   parts.said.textContent = none ? "Answer in any order; every answer moves the list." : summary(ranked);
+  parts.show.hidden = none;
+  parts.list.classList.toggle("sslw-fits", ranked[0].points > 0);
   parts.list.replaceChildren(...ranked.map(rankedItem));
   address.changed();
 }
@@ -97,7 +115,7 @@ function render({ model, el }) {
   const root = makeRoot(el, "choosing", "Which method for my problem?");
   const widget = { model, methods: model.get("methods"), questions: model.get("questions") };
   widget.parts = partsOf(widget);
-  root.append(layout(widget.parts));
+  root.append(...layout(widget.parts));
   widget.address = addressState(root, "choosing", fieldsOf(widget), () => draw(widget));
   const ignore = listen(model, ["answers"], () => draw(widget));
   draw(widget);

@@ -1,6 +1,8 @@
 // MAEExplorer: hide patches of a picture and see what a MAE makes of the rest. Follows views.js and page.js.
 
 const PANELS = ["original", "masked", "reconstruction", "pasted"];
+const TITLES = { original: "Original", masked: "Masked", reconstruction: "Predicted", pasted: "Filled in" };
+const STORED = "The slider chooses among stored masks.";
 const PATIENCE = 1500; // ms that a kernel has to answer before the page says that there is none
 
 /** The mask that hides the first `count` patches of an order. */
@@ -40,10 +42,10 @@ const hiddenIn = (hidden) => hidden.filter(Boolean).length;
 
 // -- networks: {run(image, hidden), stop()}, where run promises every patch as predicted
 
-/** The network in this page. `address` is onnxruntime-web's folder. */
-export async function inPage(address, network, images, size) {
-  const ort = await import(new URL("ort.wasm.bundle.min.mjs", address).href);
+/** The network in this page, run by onnxruntime-web, whose WebAssembly is `binary` or comes from its own folder. */
+export async function inPage(ort, network, images, size, binary) {
   ort.env.wasm.numThreads = 1; // more need headers that a plain server does not send
+  if (binary) ort.env.wasm.wasmBinary = binary;
   const session = await ort.InferenceSession.create(network);
   const run = async (image, hidden) => {
     const [visible, restore] = maskIndices(hidden);
@@ -55,6 +57,25 @@ export async function inPage(address, network, images, size) {
     return reconstruction.data;
   };
   return { run, stop: () => session.release() };
+}
+
+/** onnxruntime-web's module from its folder. What failed once, a browser never asks for again by the same address. */
+export function runtime(address, attempt = 0) {
+  return import(new URL(`ort.wasm.bundle.min.mjs${attempt ? `?${attempt}` : ""}`, address).href);
+}
+
+/** The bytes of a file; `tell` hears how many have come. */
+async function download(url, tell) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${response.status} for ${url}`);
+  const [reader, chunks] = [response.body.getReader(), []];
+  for (let bytes = 0; ; ) {
+    const { done, value } = await reader.read();
+    if (done) return new Uint8Array(await new Blob(chunks).arrayBuffer());
+    chunks.push(value);
+    bytes += value.length;
+    tell(bytes);
+  }
 }
 
 /** The same, asked of Python, one question at a time; where no kernel is, the answer never comes. */
@@ -79,6 +100,7 @@ function stateOf(model) {
   const [, size, side] = model.get("shape");
   const grid = size / side;
   const labels = model.get("labels");
+  const file = model.get("network");
   const order = model.get("order");
   const counts = model.get("counts");
   const row = (pixel) => Math.floor(pixel / size / side);
@@ -93,17 +115,20 @@ function stateOf(model) {
     images: picturesOf(model, "pixels", size, size),
     stored: picturesOf(model, "stored", size, size).map(({ data }) => data),
     counts, // numbers of hidden patches that are stored
-    file: array(model, "network", Uint8Array),
+    file: file.url ? null : array(model, "network", Uint8Array), // the network, if it came with the page
+    link: file.url ? file : null, // or where it is: {url, bytes}
+    attempt: 0, // how often it was fetched
     firstOrder: order,
     order, // in which the slider hides patches
     start: hiddenIn(model.get("hidden")),
     stops: counts, // numbers of hidden patches that the slider offers
     draws: 0, // how often a new mask was drawn
     stroke: null, // while a pointer is down: does it hide or show?
+    before: null, // and the mask before it came down
     network: null, // as long as there is none, stored pictures are shown
     candidate: null, // the one that is tried
     place: "", // where it runs
-    fallen: false, // back to stored pictures: no network will come
+    fallen: false, // back to stored pictures: no network will come, unless the reader tries again
     timer: 0,
     busy: false, // a prediction is under way
     stale: false, // and something changed since
@@ -202,9 +227,10 @@ function partsOf(widget) {
     }),
     fresh: primaryButton("New mask", () => newMask(widget)),
     error: readout("Error on hidden patches (MSE)"),
-    guess: readout("Error of the picture\u2019s mean colour", "on the same patches"),
+    guess: readout("Error of the picture\u2019s mean colour", "mean squared difference, colours from 0 to 1"),
     time: readout("Prediction"),
-    status: make("p", { class: "sslw-note" }, "Starting the network\u2026"),
+    status: make("p", { class: "sslw-note", role: "status" }, "The network is loaded when it is needed."),
+    again: button("Try again", () => begin(widget)),
     live: liveText(),
   };
 }
@@ -223,7 +249,7 @@ function latticeSwitches(widget) {
       },
       onblur: () => point(widget, null),
       onclick: () => {
-        if (!widget.network) return;
+        if (widget.fallen) return;
         hide(widget, i, !model.get("hidden")[i]);
         model.save_changes();
       },
@@ -255,7 +281,7 @@ function panelPart(widget, kind, above) {
   const stage = make("div", { class: `sslw-picture sslw-picture-${kind}` }, canvas, above);
   listenToPointer(widget, kind, stage);
   const note = make("span");
-  const title = make("b", {}, kind[0].toUpperCase() + kind.slice(1));
+  const title = make("b", {}, TITLES[kind]);
   return { canvas, note, item: make("figure", {}, stage, make("figcaption", {}, title, " ", note)) };
 }
 
@@ -271,10 +297,11 @@ function listenToPointer(widget, kind, stage) {
     pointerdown: (event) => {
       // a finger hides on the masked picture only: it must be able to scroll past the others
       const touchable = event.pointerType === "mouse" || kind === "masked";
-      if (!widget.network || event.button !== 0 || !touchable) return;
+      if (widget.fallen || event.button !== 0 || !touchable) return;
       stage.setPointerCapture(event.pointerId);
       const i = patchAt(event);
       if (i === null) return;
+      widget.before = model.get("hidden");
       widget.stroke = !model.get("hidden")[i];
       hide(widget, i, widget.stroke);
     },
@@ -284,6 +311,9 @@ function listenToPointer(widget, kind, stage) {
       if (widget.stroke !== null && i !== null) hide(widget, i, widget.stroke);
     },
     pointerleave: () => point(widget, null),
+    pointercancel: () => {
+      if (widget.stroke !== null) model.set("hidden", widget.before); // the finger scrolls the page
+    },
     lostpointercapture: () => {
       widget.stroke = null;
       model.save_changes();
@@ -293,12 +323,13 @@ function listenToPointer(widget, kind, stage) {
 }
 
 function layout({ parts }) {
-  const { thumbs, panels, status, ratio, fresh, error, guess, time, live } = parts;
+  const { thumbs, panels, status, again, ratio, fresh, error, guess, time, live } = parts;
   const buttons = make("div", { class: "sslw-buttons" }, fresh);
+  again.hidden = true;
   return [
     thumbs.row,
     make("div", { class: "sslw-panels" }, PANELS.map((kind) => panels[kind].item)),
-    status,
+    make("div", { class: "sslw-state" }, status, again),
     make("div", { class: "sslw-controls", role: "group", "aria-label": "Mask" }, ratio.row, buttons),
     readoutList([error, guess, time]),
     live,
@@ -324,7 +355,7 @@ async function draw(widget) {
   drawPrediction(widget, i, hidden, predicted);
   drawNumbers(widget, i, hidden, predicted, took);
   if (widget.stale) widget.soon();
-  else root.setAttribute("aria-busy", "false");
+  else root.setAttribute("aria-busy", String(!predicted && !widget.fallen)); // a mask that the network will answer
   widget.address.changed();
 }
 
@@ -361,7 +392,7 @@ function drawPrediction({ model, images, nameOf, patchOf, parts }, i, hidden, pr
     ? "every patch as predicted, its true mean and contrast put back"
     : "every patch as predicted; it learnt the hidden ones only";
   pasted.canvas.setAttribute("aria-label", `${nameOf(i)}, with hidden patches as predicted`);
-  pasted.note.textContent = "visible patches kept";
+  pasted.note.textContent = "the hidden patches only";
 }
 
 function drawNumbers({ images, patches, patchOf, place, parts }, i, hidden, predicted, took) {
@@ -388,19 +419,62 @@ function changed({ root, soon }) {
 
 /** The page's, Python's, or none. */
 async function begin(widget) {
-  const { model, images, size, file } = widget;
+  const { model, file, link } = widget;
   const address = document.documentElement.dataset.ort; // where the book's site has it
-  if (file.length && address && typeof WebAssembly === "object") {
-    try {
-      const colours = images.map(({ data }) => data);
-      return await use(widget, await inPage(address, file, colours, size), "in this page, without a server");
-    } catch (error) {
-      console.warn("The network does not run in this page:", error);
-    }
-  }
-  widget.timer = setTimeout(() => fallBack(widget), PATIENCE);
+  const there = (link || file.length) && address && typeof WebAssembly === "object";
+  if (there) return beginInPage(widget, address);
+  widget.timer = setTimeout(() => fallBack(widget, `needs ${missing(widget)}, or a kernel.`), PATIENCE);
   await use(widget, inPython(model), "in Python");
   clearTimeout(widget.timer);
+}
+
+/** What clicking on patches would need. */
+function missing({ file, link }) {
+  return link || file.length ? "WebAssembly, which does not run here" : "the network, which this page does not hold";
+}
+
+/** Load what runs the network, say how far that is, and what went wrong. */
+async function beginInPage(widget, address) {
+  const { images, size, parts } = widget;
+  Object.assign(widget, { fallen: false, stops: widget.counts });
+  parts.again.hidden = true;
+  if (window.location.protocol === "file:") {
+    const how = "Start a server in its folder, \u201cpython -m http.server\u201d.";
+    return fallBack(widget, `needs a page from a server; this one was opened as a file. ${how}`);
+  }
+  let loaded = false;
+  try {
+    const [ort, file, binary] = await load(widget, address);
+    loaded = true;
+    const network = await inPage(ort, file, images.map(({ data }) => data), size, binary);
+    await use(widget, network, "in this page, without a server");
+  } catch (error) {
+    if (widget.gone) return;
+    console.warn("The network does not run in this page:", error);
+    fallBack(widget, loaded ? "needs the network, which does not run here." : "needs the network, and the download failed.");
+    parts.again.hidden = loaded;
+  }
+}
+
+/** onnxruntime-web's module, the network and the module's WebAssembly; the reader sees how much of them has come. */
+async function load(widget, address) {
+  const { file, link, parts } = widget;
+  const came = { network: 0, runtime: 0 };
+  const attempt = (widget.attempt += 1);
+  const total = (link?.bytes ?? 0) + Number(document.documentElement.dataset.ortBytes ?? 0);
+  const tell = (part) => (bytes) => {
+    if (attempt !== widget.attempt || widget.fallen) return; // another file of this attempt was lost
+    came[part] = bytes;
+    const [got, all] = [came.network + came.runtime, total].map((n) => rounded(n / 1e6, 0));
+    parts.status.textContent = `Loading the network, ${got} of ${all} MB. Masks that you make now are answered then.`;
+  };
+  tell("network")(0);
+  const ort = runtime(address, attempt - 1);
+  const network = link ? download(link.url, tell("network")) : file;
+  const binary = download(new URL("ort-wasm-simd-threaded.wasm", address).href, tell("runtime"));
+  const all = await Promise.all([ort, network, binary]);
+  parts.status.textContent = "Starting the network\u2026";
+  return all;
 }
 
 /** Take this network from now on, if it proves to run. */
@@ -414,11 +488,9 @@ async function use(widget, next, place) {
   settle(widget, "Click or drag over patches to hide or show them; by keyboard, arrow keys and space.");
 }
 
-function fallBack(widget) {
-  const { file } = widget;
-  widget.fallen = true;
-  const what = file.length ? "WebAssembly, which does not run here" : "the network, which this page does not hold";
-  settle(widget, `Clicking on patches needs ${what}, or a kernel. The slider chooses among stored masks.`);
+function fallBack(widget, reason) {
+  Object.assign(widget, { fallen: true, order: widget.firstOrder });
+  settle(widget, `Clicking on patches ${reason} ${STORED}`);
   keepToStored(widget);
 }
 
@@ -431,10 +503,10 @@ function keepToStored(widget) {
 }
 
 function settle(widget, text) {
-  const { root, network, parts } = widget;
+  const { root, network, fallen, parts } = widget;
   parts.status.textContent = text;
-  parts.fresh.disabled = !network;
-  for (const button of parts.switches) button.setAttribute("aria-disabled", !network);
+  parts.fresh.disabled = fallen;
+  for (const button of parts.switches) button.setAttribute("aria-disabled", fallen);
   root.classList.toggle("sslw-touchable", network !== null);
   changed(widget);
 }
@@ -456,7 +528,6 @@ function render({ model, el }) {
   const { soon, cancel } = oncePerFrame(() => draw(widget));
   widget.soon = soon;
   widget.parts = partsOf(widget);
-  widget.parts.fresh.disabled = true;
   root.style.setProperty("--grid", widget.grid);
   root.append(...layout(widget));
   widget.address = addressState(root, "masking", fieldsOf(widget), () => changed(widget));

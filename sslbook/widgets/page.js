@@ -33,7 +33,7 @@ function makeRoot(el, kind, label) {
 /** Ids are random: each widget on a page runs its own copy of this module, so counting would clash. */
 const unique = () => `sslw-${Math.random().toString(36).slice(2)}`;
 
-const rounded = (x, digits) => x.toFixed(digits).replace("-", "\u2212");
+const rounded = (x, digits) => x.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "\u2212"); // no minus nought
 const percent = (x) => `${rounded(100 * x, 0)} %`;
 const within = (x, low, high) => Math.min(high, Math.max(low, x));
 

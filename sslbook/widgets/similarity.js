@@ -2,7 +2,7 @@
 
 const VIRIDIS = "440154 472d7b 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725".split(" ");
 const RED_BLUE = "053061 2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b 67001f".split(" ");
-const STOPS = { cosine: RED_BLUE, probability: VIRIDIS };
+const STOPS = { cosine: RED_BLUE, probability: VIRIDIS, classes: RED_BLUE };
 const LEAST = 1e-4; // the probability at the dark end of the logarithmic scale
 const [T_MIN, T_MAX] = [0.02, 2];
 const ROWS = 6; // views in the list of a row's heaviest
@@ -65,6 +65,48 @@ export function measures(cosine, size, temperature) {
   return { loss, positive, nearest };
 }
 
+/** Runs of equal names, [{name, start, length}], if each name stands in one run and one of them is longer than 1. */
+export function classesOf(names) {
+  const runs = [];
+  names.forEach((name, start) => {
+    if (runs.at(-1)?.name === name) runs.at(-1).length += 1;
+    else runs.push({ name, start, length: 1 });
+  });
+  const sorted = new Set(names).size === runs.length;
+  return sorted && runs.length > 1 && runs.length < names.length ? runs : [];
+}
+
+/** The mean cosine between views of different images of every two classes: (C x C) row by row. */
+export function classMeans(cosine, size, classes) {
+  const half = size / 2;
+  const views = ({ start, length }) => {
+    const first = Array.from({ length }, (_, k) => start + k);
+    return [...first, ...first.map((i) => i + half)];
+  };
+  return classes.flatMap((a) =>
+    classes.map((b) => {
+      const pairs = views(a).flatMap((i) => views(b).map((j) => [i, j])).filter(([i, j]) => i % half !== j % half);
+      return pairs.reduce((sum, [i, j]) => sum + cosine[i * size + j], 0) / pairs.length; // NaN for a class of one image
+    }),
+  );
+}
+
+/** The mean cosine of two images of one class and of two classes, every pair of images counted once. */
+export function withinAndAcross(cosine, size, classes) {
+  const half = size / 2;
+  const classAt = classes.flatMap(({ length }, c) => Array(length).fill(c));
+  const sums = { within: [0, 0], across: [0, 0] };
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j < size; j++) {
+      if (i % half === j % half) continue;
+      const part = sums[classAt[i % half] === classAt[j % half] ? "within" : "across"];
+      part[0] += cosine[i * size + j];
+      part[1] += 1;
+    }
+  }
+  return { within: sums.within[0] / sums.within[1], across: sums.across[0] / sums.across[1] };
+}
+
 const scientific = (p) => (p >= 0.001 ? `${rounded(100 * p, 1)} %` : "< 0.1 %");
 
 // -- state
@@ -76,14 +118,17 @@ function stateOf(model) {
   const epochs = model.get("epochs");
   const triangles = array(model, "triangles", Float32Array);
   const per = (size * (size - 1)) / 2;
-  const view = (i) => (i < half ? "first view" : "second view");
+  const views = model.get("views");
+  const view = (i) => views[i < half ? 0 : 1];
   const name = (i) => (names.length ? names[i % half] : `image ${(i % half) + 1}`);
   return {
     size,
     epochs,
+    views,
+    classes: classesOf(names),
     nameOf: (i) => `${name(i)}, ${view(i)}`,
     matrices: epochs.map((_, e) => fromTriangle(triangles.subarray(e * per, (e + 1) * per), size)),
-    maps: { cosine: colorMap(RED_BLUE), probability: colorMap(VIRIDIS) },
+    maps: { cosine: colorMap(RED_BLUE), probability: colorMap(VIRIDIS), classes: colorMap(RED_BLUE) },
     sheet: loadSheet(model),
     selected: [0, half], // row, column
     hovered: null,
@@ -91,6 +136,12 @@ function stateOf(model) {
     p: null, // and its softmax at this temperature
     geometry: { side: 0, margin: 0, cell: 0 }, // in CSS pixels: thumbnails in a margin, then the cells
   };
+}
+
+/** What the colours show: means of classes only where there are classes. */
+function shownBy({ model, classes }) {
+  const shown = model.get("shown");
+  return shown === "classes" && !classes.length ? "cosine" : shown;
 }
 
 function select(widget, cell) {
@@ -127,10 +178,11 @@ function fieldsOf(widget) {
 // -- parts
 
 function partsOf(widget) {
-  const { model, size, epochs, sheet } = widget;
+  const { model, size, epochs, classes, sheet } = widget;
   const id = unique();
   const thumbnail = () => make("canvas", { "aria-hidden": "true", width: sheet.width, height: sheet.height });
   const kinds = [["cosine", "Cosine"], ["probability", "Probability"]];
+  if (classes.length) kinds.push(["classes", "Mean per class"]);
   return {
     epoch: slider({
       label: "Epoch",
@@ -142,6 +194,11 @@ function partsOf(widget) {
     chance: readout("Loss of guessing", `ln(${size - 1}): all others alike`),
     positive: readout("Partners\u2019 cosine", "mean over all pairs"),
     nearest: readout("Partner found", "the highest of its row"),
+    classes: readout("Cosine in a class"),
+    next: button("Next pair", () => {
+      const i = (widget.selected[0] + 1) % size;
+      select(widget, [i, partner(i, size)]);
+    }),
     heat: heatPart(widget, `${id}-cell`),
     native: make("canvas", { width: size, height: size }), // one pixel a cell
     legend: make("div", { class: "sslw-legend" }),
@@ -179,6 +236,7 @@ function heatPart(widget, describedBy) {
     const { side, margin, cell } = widget.geometry;
     const { left, top, width } = heat.getBoundingClientRect();
     const at = [event.clientY - top, event.clientX - left].map((x) => Math.floor(((x * side) / width - margin) / cell));
+    if (shownBy(widget) === "classes") return null;
     return at.every((k) => k >= 0 && k < size) ? at : null;
   };
   const heat = make("canvas", {
@@ -212,14 +270,15 @@ function cellAfter(key, [i, j], size) {
 /** One of the heaviest views of a row. */
 function barPart(widget, canvas) {
   const [bar, text] = [make("i"), make("span")];
-  const item = make("li", {}, canvas, make("span", { class: "sslw-track" }, bar), text);
-  item.addEventListener("click", () => select(widget, [widget.selected[0], +item.dataset.column]));
+  const choose = () => select(widget, [widget.selected[0], +item.dataset.column]);
+  const track = make("span", { class: "sslw-track" }, bar);
+  const item = make("li", {}, make("button", { type: "button", onclick: choose }, canvas, track, text));
   return { canvas, bar, text, item };
 }
 
-function layout({ epochs, parts }) {
+function layout({ epochs, views, classes, parts }) {
   const axis = (side) => {
-    const halves = ["first views", "second views"].map((text) => make("span", {}, text));
+    const halves = views.map((text) => make("span", {}, text));
     return make("div", { class: `sslw-axis sslw-${side}` }, halves);
   };
   const stage = make("div", { class: "sslw-stage" }, parts.heat);
@@ -229,13 +288,14 @@ function layout({ epochs, parts }) {
     { class: "sslw-detail" },
     make("div", { class: "sslw-pair" }, figures),
     parts.verdict,
+    make("div", { class: "sslw-buttons" }, parts.next),
     parts.rowTitle,
     make("ol", { class: "sslw-bars" }, parts.bars.map(({ item }) => item)),
     parts.rowNote,
   );
   const several = epochs.length > 1;
   return [
-    readoutList([parts.loss, parts.chance, parts.positive, parts.nearest]),
+    readoutList([parts.loss, parts.chance, parts.positive, parts.nearest, ...(classes.length ? [parts.classes] : [])]),
     make("div", { class: "sslw-controls" }, several ? parts.epoch.row : "", parts.temperature.row, parts.shown.row),
     make(
       "div",
@@ -251,15 +311,15 @@ function layout({ epochs, parts }) {
 
 /** Numbers, colours, everything. */
 function draw(widget) {
-  const { model, size, epochs, matrices, parts } = widget;
+  const { model, root, size, epochs, matrices, classes, parts } = widget;
   const e = Math.min(model.get("epoch"), epochs.length - 1);
   const t = model.get("temperature");
-  const shown = model.get("shown");
+  const shown = shownBy(widget);
   widget.cosine = matrices[e];
   widget.p = probabilities(widget.cosine, size, t);
   const { loss, positive, nearest } = measures(widget.cosine, size, t);
   parts.loss.value.textContent = rounded(loss, 3);
-  parts.loss.detail.textContent = `at \u03c4 = ${t.toPrecision(2)}`;
+  parts.loss.detail.textContent = `each among ${size - 1} others, \u03c4 = ${t.toPrecision(2)}`;
   parts.chance.value.textContent = rounded(Math.log(size - 1), 3);
   parts.positive.value.textContent = rounded(positive, 3);
   parts.nearest.value.textContent = percent(nearest);
@@ -268,17 +328,25 @@ function draw(widget) {
   parts.epoch.set(e);
   parts.temperature.set(Math.log(t));
   parts.shown.set(shown);
-  parts.legend.replaceChildren(...legendParts(shown, size));
+  if (classes.length) drawClassReadout(widget);
+  root.classList.toggle("sslw-by-class", shown === "classes");
+  parts.legend.replaceChildren(...legendParts(shown, size, classes));
   drawCells(widget, shown);
   focus(widget);
+}
+
+function drawClassReadout({ size, cosine, classes, parts }) {
+  const { within, across } = withinAndAcross(cosine, size, classes);
+  parts.classes.value.textContent = rounded(within, 3);
+  parts.classes.detail.textContent = `two images; of two classes ${rounded(across, 3)}`;
 }
 
 /** Where a probability lies on the logarithmic scale, from 0 to 1. */
 const onLogScale = (p) => 1 - Math.log(Math.max(p, LEAST)) / Math.log(LEAST);
 
-function legendParts(shown, size) {
+function legendParts(shown, size, classes) {
   const ticks =
-    shown === "cosine"
+    shown !== "probability"
       ? [-1, -0.5, 0, 0.5, 1].map((v) => [(v + 1) / 2, rounded(v, Math.abs(v) === 0.5 ? 1 : 0)])
       : [0.0001, 0.001, 0.01, 0.1, 1].map((v, i) => [i / 4, `${100 * v} %`]);
   const scale = make(
@@ -287,7 +355,9 @@ function legendParts(shown, size) {
     ticks.map(([at, text]) => make("span", { style: `left: ${100 * at}%` }, text)),
   );
   const key = (kind, text) => make("span", { class: `sslw-key sslw-key-${kind}` }, text);
+  if (shown === "classes") return [scale, make("p", {}, "Mean over views of two different images.")];
   const keys = [key("partner", "two views of one image"), key("self", "itself, left out")];
+  if (classes.length) keys.push(make("span", {}, `Blocks, from the top: ${classes.map(({ name }) => name).join(", ")}.`));
   if (shown === "probability") {
     const at = 100 * onLogScale(1 / (size - 1));
     scale.append(make("em", { style: `left: ${at}%`, title: `all alike: 1/${size - 1}` }));
@@ -297,7 +367,10 @@ function legendParts(shown, size) {
 }
 
 /** One pixel a cell; what is compared with itself is a pale grey. */
-function drawCells({ size, cosine, p, maps, parts }, shown) {
+function drawCells(widget, shown) {
+  const { size, cosine, p, maps, parts } = widget;
+  if (shown === "classes") return drawClassCells(widget);
+  parts.native.width = parts.native.height = size;
   const level = shown === "cosine" ? (k) => (cosine[k] + 1) / 2 : (k) => onLogScale(p[k]);
   const cells = new ImageData(size, size);
   for (let k = 0; k < size * size; k++) {
@@ -305,6 +378,19 @@ function drawCells({ size, cosine, p, maps, parts }, shown) {
     const color = maps[shown][Math.round(255 * within(level(k), 0, 1))];
     cells.data.set(itself ? [128, 128, 128, 90] : [...color, 255], 4 * k);
   }
+  parts.native.getContext("2d").putImageData(cells, 0, 0);
+}
+
+function drawClassCells(widget) {
+  const { size, cosine, classes, maps, parts } = widget;
+  widget.means = classMeans(cosine, size, classes);
+  const n = classes.length;
+  parts.native.width = parts.native.height = n;
+  const cells = new ImageData(n, n);
+  widget.means.forEach((mean, k) => {
+    const color = maps.classes[Math.round(255 * within((mean + 1) / 2, 0, 1))];
+    cells.data.set(Number.isFinite(mean) ? [...color, 255] : [128, 128, 128, 90], 4 * k);
+  });
   parts.native.getContext("2d").putImageData(cells, 0, 0);
 }
 
@@ -332,15 +418,58 @@ function drawHeat(widget) {
   g.imageSmoothingEnabled = false;
   const width = edgeOf(geometry, size) - margin;
   g.drawImage(parts.native, margin, margin, width, width);
+  if (shownBy(widget) === "classes") return drawClassNumbers(g, widget, width);
   drawPartners(g, widget);
+  drawBlocks(g, widget);
   drawMargin(g, widget);
   drawCross(g, widget);
 }
 
-/** Partners: black around white is seen on every colour, but small cells have room for one line only. */
+/** A line between two classes, and a stronger one between the halves. */
+function drawBlocks(g, { size, classes, geometry }) {
+  const end = edgeOf(geometry, size);
+  const line = (k, color) => {
+    const at = edgeOf(geometry, k);
+    g.strokeStyle = color;
+    g.lineWidth = 1;
+    for (const [x, y, x2, y2] of [[at, geometry.margin, at, end], [geometry.margin, at, end, at]]) {
+      g.beginPath();
+      g.moveTo(x, y);
+      g.lineTo(x2, y2);
+      g.stroke();
+    }
+  };
+  for (const half of [0, size / 2]) {
+    for (const { start } of classes) if (start) line(half + start, "rgb(0 0 0 / 0.55)");
+  }
+  line(size / 2, "#000");
+}
+
+/** The mean of every two classes in its cell, and a picture of each class beside its row and above its column. */
+function drawClassNumbers(g, { classes, sheet, means, geometry: { margin } }, width) {
+  const n = classes.length;
+  const cell = width / n;
+  const s = Math.min(cell, margin) - 4;
+  g.font = `${Math.min(13, cell / 2.6)}px system-ui, sans-serif`;
+  g.textAlign = "center";
+  g.textBaseline = "middle";
+  means.forEach((mean, k) => {
+    g.fillStyle = Math.abs(mean) > 0.55 ? "#fff" : "#000";
+    const [x, y] = [margin + cell * ((k % n) + 0.5), margin + cell * (Math.floor(k / n) + 0.5)];
+    if (Number.isFinite(mean)) g.fillText(rounded(mean, 2), x, y);
+  });
+  g.imageSmoothingEnabled = s < sheet.width;
+  classes.forEach(({ start }, c) => {
+    const at = margin + cell * (c + 0.5) - s / 2;
+    sheet.paste(g, start, margin - s - 3, at, s, s);
+    sheet.paste(g, start, at, margin - s - 3, s, s);
+  });
+}
+
+/** Partners: black around white is seen on every colour, but small cells have room for a thin line only. */
 function drawPartners(g, { model, size, geometry }) {
-  const one = model.get("shown") === "cosine" ? "#000" : "#fff";
-  const lines = geometry.cell < 12 ? [[one, 1]] : [["#000", 3], ["#fff", 1.4]];
+  const one = model.get("shown") === "cosine" ? "rgb(0 0 0 / 0.5)" : "rgb(255 255 255 / 0.6)";
+  const lines = geometry.cell < 12 ? [[one, 0.5]] : [["#000", 3], ["#fff", 1.4]];
   const edge = (k) => edgeOf(geometry, k);
   for (let i = 0; i < size; i++) {
     const j = partner(i, size);
@@ -353,15 +482,18 @@ function drawPartners(g, { model, size, geometry }) {
   }
 }
 
-/** Every view beside its row and above its column. */
-function drawMargin(g, { size, sheet, geometry }) {
+/** Every view beside its row and above its column; where they would be tiny, one of each class. */
+function drawMargin(g, { size, sheet, classes, geometry }) {
   const { margin, cell } = geometry;
-  g.imageSmoothingEnabled = cell < sheet.width;
-  const s = Math.min(cell, margin - 4);
-  for (let i = 0; i < size; i++) {
-    const at = edgeOf(geometry, i) + (cell - s) / 2;
-    sheet.paste(g, i, margin - 3 - s, at, s, s);
-    sheet.paste(g, i, at, margin - 3 - s, s, s);
+  const one = (start, length) => ({ start, length });
+  const every = Array.from({ length: size }, (_, i) => one(i, 1));
+  const some = classes.flatMap(({ start, length }) => [one(start, length), one(start + size / 2, length)]);
+  for (const { start, length } of cell < 14 && some.length ? some : every) {
+    const s = Math.min(cell * length - 1, margin - 4);
+    const at = edgeOf(geometry, start) + (cell * length - s) / 2;
+    g.imageSmoothingEnabled = s < sheet.width;
+    sheet.paste(g, start, margin - 3 - s, at, s, s);
+    sheet.paste(g, start, at, margin - 3 - s, s, s);
   }
 }
 

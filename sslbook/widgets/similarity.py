@@ -26,11 +26,13 @@ class SimilarityMatrix(anywidget.AnyWidget):
         images: (2N, 3, H, W), the views in the same order, uint8 or floats in [0, 1]; shown at 64 px at most.
         temperature: where the temperature slider starts, in [0.02, 2].
         epochs: what to call each of a list's features; 0, 1, 2, ... by default. A dict has its own keys.
-        names: N names of the images, such as their classes.
+        names: N names of the images, such as their classes. Where equal names stand together, the matrix shows their
+            blocks and can show the means of classes.
+        views: what the two halves are called, such as ("query", "key").
 
     4 <= 2N <= 128. The page gets the upper triangle of each cosine matrix (float32, 8 kB for 64 views) and one
     picture of all views. The loss that is shown is `sslbook.losses.info_nce_loss(features, temperature)`. With a
-    kernel, `epoch` (an index), `temperature` and `shown` ("cosine" or "probability") can be read and set.
+    kernel, `epoch` (an index), `temperature` and `shown` ("cosine", "probability" or "classes") can be read and set.
 
     Raises:
         ValueError: features, images, epochs or names do not fit together, or hold what is not a number.
@@ -44,9 +46,10 @@ class SimilarityMatrix(anywidget.AnyWidget):
     tiles = traitlets.List().tag(sync=True)  # [[height, width] of a tile, tiles across]
     epochs = traitlets.List().tag(sync=True)
     names = traitlets.List().tag(sync=True)
+    views = traitlets.List().tag(sync=True)  # what a view of each half is called
     epoch = traitlets.Int(0).tag(sync=True)
     temperature = traitlets.Float(0.5).tag(sync=True)
-    shown = traitlets.Enum(["cosine", "probability"], "cosine").tag(sync=True)
+    shown = traitlets.Enum(["cosine", "probability", "classes"], "cosine").tag(sync=True)
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class SimilarityMatrix(anywidget.AnyWidget):
         temperature: float = 0.5,
         epochs: Sequence[object] | None = None,
         names: Sequence[str] | None = None,
+        views: Sequence[str] = ("first view", "second view"),
         **kwargs,
     ):
         features, epochs = _by_epoch(features, epochs)
@@ -66,6 +70,8 @@ class SimilarityMatrix(anywidget.AnyWidget):
             )
         if names is not None and len(names) != size // 2:
             raise ValueError(f"names must name each of the {size // 2} images once, got {len(names)} names")
+        if len(views) != 2:
+            raise ValueError(f"views must name the two halves, such as ('query', 'key'), got {len(views)} names")
         if not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
             raise ValueError(f"temperature must lie in {TEMPERATURES}, where its slider runs, got {temperature}")
 
@@ -77,6 +83,7 @@ class SimilarityMatrix(anywidget.AnyWidget):
             tiles=tiles,
             epochs=[str(epoch) for epoch in epochs],
             names=[str(name) for name in names] if names is not None else [],
+            views=[str(view) for view in views],
             epoch=kwargs.pop("epoch", len(features) - 1),
             temperature=float(temperature),
             **kwargs,

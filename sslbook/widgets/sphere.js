@@ -22,9 +22,10 @@ export function turned([x, y, z], yaw, pitch) {
   return [x1, y * Math.cos(pitch) - z1 * Math.sin(pitch), y * Math.sin(pitch) + z1 * Math.cos(pitch)];
 }
 
-/** A polyline's points in a box of 100 x 40, and the range of values, over all runs that are drawn. */
-export function scaled(curves) {
+/** The range of values over all curves, and their heights in a box of 100 x 40; with a chance level from 0 on. */
+export function scaled(curves, chance = null) {
   const values = curves.flat().filter(Number.isFinite);
+  if (chance !== null) values.push(0, chance);
   let [low, high] = [Math.min(...values), Math.max(...values)];
   if (high - low < 1e-6) [low, high] = [low - 0.5, high + 0.5];
   const y = (v) => 38 - (36 * (v - low)) / (high - low);
@@ -46,7 +47,8 @@ function stateOf(model) {
     epochs: model.get("epochs"),
     labels: model.get("labels"),
     classes: model.get("classes"),
-    measures: model.get("measures"), // [[name, [[value of each epoch] of each run]]]
+    measures: model.get("measures"), // [[name, [[value of each epoch] of each run], chance or null]]
+    dimensions: model.get("dimensions"),
     yaw: 0.6,
     pitch: -0.35,
     playing: 0, // the timer
@@ -96,7 +98,7 @@ function partsOf(widget) {
     }),
     play: primaryButton("Play", () => play(widget)),
     spheres: bothSides((side) => spherePart(widget, side, `${id}-${side}-said`)),
-    charts: measures.map(chartPart),
+    charts: measures.map((measure) => chartPart(measure, epochs)),
   };
 }
 
@@ -126,18 +128,32 @@ function spherePart(widget, side, saidId) {
 }
 
 /** A measure's curves of both runs over the epochs. */
-function chartPart([name, values]) {
+function chartPart([name, values, chance], epochs) {
   const stroke = { fill: "none", "vector-effect": "non-scaling-stroke" };
   const lines = bothSides((side) => make("polyline", { class: `sslw-line sslw-run-${side}`, ...stroke }));
   const now = make("line", { class: "sslw-now", y1: 0, y2: 40, "vector-effect": "non-scaling-stroke" });
+  const level = make("line", { class: "sslw-chance", x1: 0, x2: 100, "vector-effect": "non-scaling-stroke" });
   const box = { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img" };
-  const plot = make("svg", box, now, lines.left, lines.right);
+  const plot = make("svg", box, now, chance === null ? "" : level, lines.left, lines.right);
   const [high, low] = [make("span"), make("span")];
   const framed = make("div", { class: "sslw-plot" }, plot, make("div", { class: "sslw-range" }, high, low));
-  return { name, values, lines, now, high, low, plot, item: make("div", {}, make("h4", {}, name), framed) };
+  const words = [epochs[0], chance === null ? "epoch" : "epoch; dotted: chance", epochs.at(-1)];
+  const axis = make("div", { class: "sslw-epochs" }, words.map((word) => make("span", {}, word)));
+  const item = make("div", {}, make("h4", {}, name), framed, axis);
+  return { name, values, chance, lines, level, now, high, low, plot, item };
 }
 
-function layout({ classes, parts }) {
+/** What the balls show of the embeddings, and what they leave out. */
+function explanation({ shape, classes, dimensions }) {
+  const of = dimensions > 3 ? `the three of ${dimensions} directions` : "the directions";
+  const shown = `A ball shows the embeddings in ${of} that carry most of them, pushed out to length one again. `;
+  const axes = "Runs that begin with the same network have the same directions. ";
+  const colours = `A colour is one of ${classes.length} classes, which no run was told: that they mix is no fault.`;
+  return shown + (shape[0] > 1 ? axes : "") + (classes.length > 1 ? colours : "");
+}
+
+function layout(widget) {
+  const { classes, parts } = widget;
   const { choices, epoch, play, spheres, charts } = parts;
   const buttons = make("div", { class: "sslw-buttons" }, play);
   const legend = classes.map((name, c) => make("span", { style: `--class: ${classColor(c)}` }, name));
@@ -145,6 +161,7 @@ function layout({ classes, parts }) {
     make("div", { class: "sslw-controls" }, choices.left.row, choices.right.row, epoch.row, buttons),
     make("div", { class: "sslw-balls" }, SIDES.map((side) => spheres[side].item)),
     make("p", { class: "sslw-legend-classes" }, legend),
+    make("p", { class: "sslw-note" }, explanation(widget)),
     make("div", { class: "sslw-charts" }, charts.map(({ item }) => item)),
   ];
 }
@@ -164,17 +181,21 @@ function draw(widget) {
 function drawSide(widget, side, run, e) {
   const { shape, bytes, runs, epochs, measures, parts } = widget;
   const { canvas, title, said } = parts.spheres[side];
-  const what = `${shape[2]} embeddings of ${runs[run]} on a sphere, after epoch ${epochs[e]}`;
+  const untrained = epochs[e] === "0";
+  const when = untrained ? "before the training" : `after epoch ${epochs[e]}`;
+  const what = `${shape[2]} embeddings of ${runs[run]} on a sphere, ${when}`;
   parts.choices[side].select.value = run;
   title.textContent = runs[run];
   canvas.setAttribute("aria-label", `${what}. Arrow keys turn it.`);
-  said.textContent = measures.map(([name, values]) => `${name} ${number(values[run][e])}`).join(" \u00b7 ");
+  const numbers = measures.map(([name, values]) => `${name} ${number(values[run][e])}`);
+  said.textContent = [...(untrained ? ["untrained"] : []), ...numbers].join(" \u00b7 ");
   drawSphere(widget, canvas, pointsAt(bytes, shape, run, e));
 }
 
-function drawChart({ runs, epochs }, { name, values, lines, now, plot, ...range }, shown, e) {
+function drawChart({ runs, epochs }, { name, values, chance, lines, level, now, plot, ...range }, shown, e) {
   const curves = bothSides((side) => values[shown[side]]);
-  const { low, high, y } = scaled(Object.values(curves));
+  const { low, high, y } = scaled(Object.values(curves), chance);
+  for (const end of ["y1", "y2"]) level.setAttribute(end, chance === null ? 0 : y(chance));
   const x = (i) => (epochs.length > 1 ? (100 * i) / (epochs.length - 1) : 50);
   for (const side of SIDES) {
     const points = curves[side].map((v, i) => (Number.isFinite(v) ? `${x(i)},${y(v)}` : ""));
@@ -198,6 +219,7 @@ function drawSphere({ labels, yaw, pitch }, canvas, points) {
   g.setTransform(ratio, 0, 0, ratio, 0, 0);
   g.clearRect(0, 0, side, side);
   const [middle, radius] = [side / 2, side / 2 - 10];
+  const dot = within(radius / 130, 0.6, 1.2);
   g.strokeStyle = getComputedStyle(canvas).color; // a canvas cannot read light-dark()
   drawGrid(g, middle, radius, yaw, pitch);
   const placed = labels.map((label, i) => [...turned(points.subarray(3 * i, 3 * i + 3), yaw, pitch), label]);
@@ -206,7 +228,7 @@ function drawSphere({ labels, yaw, pitch }, canvas, points) {
     g.globalAlpha = 0.35 + 0.3 * (z + 1);
     g.fillStyle = classColor(label);
     g.beginPath();
-    g.arc(middle + radius * x, middle + radius * y, 2.2 + 1.2 * (z + 1), 0, 2 * Math.PI);
+    g.arc(middle + radius * x, middle + radius * y, dot * (2.2 + 1.2 * (z + 1)), 0, 2 * Math.PI);
     g.fill();
   }
   g.globalAlpha = 1;

@@ -29,7 +29,9 @@ class EmbeddingSphere(anywidget.AnyWidget):
 
     A sphere of D dimensions cannot be drawn. Each run is shown in the three directions that carry most of its
     embeddings over all its epochs (the largest right singular vectors, not centred), pushed out to length one again.
-    Embeddings that have collapsed are one point there too. N <= 512; the page gets 3 bytes for a point and epoch.
+    Runs whose first embeddings are equal, which began with the same network, share these directions. Embeddings that
+    have collapsed are one point there too. The chart of a measure with kNN in its name shows chance.
+    N <= 512; the page gets 3 bytes for a point and epoch.
 
     Raises:
         ValueError: runs, labels or measures do not fit together, or hold what is not a number.
@@ -43,7 +45,8 @@ class EmbeddingSphere(anywidget.AnyWidget):
     epochs = traitlets.List().tag(sync=True)
     labels = traitlets.List().tag(sync=True)
     classes = traitlets.List().tag(sync=True)
-    measures = traitlets.List().tag(sync=True)  # [[name, one list of values for each run]]: a page sorts a dict
+    measures = traitlets.List().tag(sync=True)  # [[name, one list of values for each run, chance]]: a page sorts a dict
+    dimensions = traitlets.Int().tag(sync=True)  # D, of the run with most
     epoch = traitlets.Int(0).tag(sync=True)
     left = traitlets.Int(0).tag(sync=True)
     right = traitlets.Int(0).tag(sync=True)
@@ -72,7 +75,8 @@ class EmbeddingSphere(anywidget.AnyWidget):
         for side in (left, right):
             if side is not None and side not in names:
                 raise ValueError(f"there is no run {side!r}; there are {', '.join(names)}")
-        coordinates = torch.stack([_on_a_sphere(list(run.values())) for run in runs.values()])
+        coordinates = _on_a_sphere([list(run.values()) for run in runs.values()])
+        chance = {measure: 1 / len(classes) for measure in measures or {} if "knn" in measure.lower()}
         super().__init__(
             shape=[len(names), len(epochs), n],
             points=(127 * coordinates).round().to(torch.int8).numpy().tobytes(),
@@ -80,7 +84,11 @@ class EmbeddingSphere(anywidget.AnyWidget):
             epochs=[str(epoch) for epoch in epochs],
             labels=labels,
             classes=[str(name) for name in classes],
-            measures=[_curves(measure, curves, names, len(epochs)) for measure, curves in (measures or {}).items()],
+            measures=[
+                [*_curves(measure, curves, names, len(epochs)), chance.get(measure)]
+                for measure, curves in (measures or {}).items()
+            ],
+            dimensions=max(z.shape[1] for run in runs.values() for z in run.values()),
             epoch=kwargs.pop("epoch", len(epochs) - 1),
             left=names.index(left) if left else 0,
             right=names.index(right) if right else min(1, len(names) - 1),
@@ -112,10 +120,13 @@ def _number(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _on_a_sphere(snapshots: list[Tensor]) -> Tensor:
-    """Embeddings of each epoch, (N, D), to unit coordinates (epochs, N, 3) in directions that all epochs share."""
-    unit = F.normalize(torch.stack(snapshots).detach().cpu().float(), dim=2)
-    _, _, directions = torch.linalg.svd(unit.flatten(0, 1), full_matrices=False)
-    coordinates = unit @ directions[:3].T
-    coordinates = F.pad(coordinates, (0, 3 - coordinates.shape[2]))
-    return F.normalize(coordinates, dim=2)
+def _on_a_sphere(runs: list[list[Tensor]]) -> Tensor:
+    """Embeddings (N, D) of each run and epoch, to unit coordinates (runs, epochs, N, 3)."""
+    unit = [F.normalize(torch.stack(run).detach().cpu().float(), dim=2) for run in runs]
+    coordinates = []
+    for own in unit:
+        together = [other for other in unit if other.shape == own.shape and torch.allclose(other[0], own[0], atol=1e-4)]
+        _, _, directions = torch.linalg.svd(torch.cat(together).flatten(0, 1), full_matrices=False)
+        three = own @ directions[:3].T
+        coordinates.append(F.normalize(F.pad(three, (0, 3 - three.shape[2])), dim=2))
+    return torch.stack(coordinates)
