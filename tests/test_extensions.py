@@ -184,6 +184,28 @@ def test_card_and_description_of_every_page():
     assert (HTML / "_static/card.png").is_file() and len(seen) == len(notebooks.toc())
 
 
+def test_the_sites_own_address_has_title_and_card_and_leads_to_the_first_page():
+    first, page = f"{notebooks.toc()[0]}.html", built("index")
+    tags = {a.get("property"): a.get("content") for a in Elements(page)("meta")}
+    assert "<title>Learning Without Labels</title>" in page and Elements(page)("html", lang="en")
+    assert tags["og:title"] == "Learning Without Labels" and tags["og:image"].endswith("_static/card.png")
+    assert Elements(page)("a", href=first) and f'location.replace("{first}"' in page
+    (canonical,) = Elements(page)("link", rel="canonical")
+    assert canonical["href"].endswith(first)
+
+
+def test_what_is_not_there_leads_home_and_robots_get_a_list():
+    lost = built("404")
+    assert "location.replace" not in lost and "http-equiv" not in lost
+    assert [a["href"].startswith("https://") for a in Elements(lost)("a")] == [True]
+    listed = re.findall(r"<loc>https://[^<]+?/book/(book/[^<]+)\.html</loc>", (HTML / "sitemap.xml").read_text())
+    assert set(listed) == set(notebooks.toc())
+
+
+def test_the_landing_pages_title_says_its_name_once():
+    assert built(notebooks.toc()[0]).count("<title>Learning Without Labels</title>") == 1
+
+
 def test_address_of_the_site_follows_the_repository(monkeypatch):
     module = extension("social_card", monkeypatch)
     config = SimpleNamespace(html_theme_options={"repository_url": "https://github.com/me/mine"}, html_baseurl="")

@@ -147,6 +147,36 @@ def test_formulas_have_no_scrollbars_and_fit_a_phone(address):
     assert not cut
 
 
+def test_a_page_printed_from_the_dark_theme_is_dark_on_white(browser, address):
+    with browser.new_context(color_scheme="dark") as context:
+        tab = context.new_page()
+        tab.goto(f"{address}/book/contrastive/simclr.html", wait_until="load")
+        tab.emulate_media(media="print", color_scheme="dark")
+        light = """() => ['h1', 'h2', 'p:not(:has(*))', '.highlight pre', '.sslw h4'].filter((selector) => {
+            const color = getComputedStyle(document.querySelector(`.bd-article ${selector}`)).color;
+            return color.match(/\\d+/g).slice(0, 3).some((level) => level > 110);
+        })"""
+        tab.wait_for_function("document.querySelector('.sslw h4')")
+        assert tab.evaluate(light) == []
+        assert tab.evaluate("getComputedStyle(document.querySelector('.highlight pre')).whiteSpace") == "pre-wrap"
+
+
+def test_the_landing_page_has_its_buttons_and_something_to_move_above_the_fold(browser, address):
+    tab = browser.new_page(viewport={"width": 1280, "height": 720})
+    tab.goto(f"{address}/{notebooks.toc()[0]}.html", wait_until="load")
+    for name in ("Start reading", "Train SimCLR", "Mask a picture"):
+        box = tab.get_by_role("link", name=name).first.bounding_box()
+        assert box["y"] + box["height"] <= 720, name
+    slider = tab.get_by_role("slider", name="Epoch")
+    assert slider.bounding_box()["y"] < 690
+    last = tab.locator(".hero [role=status]").inner_text()
+    slider.fill("0")
+    first = tab.locator(".hero [role=status]").inner_text()
+    count = lambda words: int(re.search(r"(\d+) of them between equal", words)[1])  # noqa: E731
+    assert count(first) < count(last) and tab.locator(".hero .ties.shown").get_attribute("data-epoch") == "0"
+    tab.close()
+
+
 BLOCKS = 400_000  # bytes: 2 s of a line of 1.6 Mbit/s; tools/first_paint.py measures in seconds
 
 

@@ -1,4 +1,4 @@
-"""Draw the picture on the landing page and the card that other sites show for a link: `python -m tools.hero`.
+"""Draw the pictures of the landing page, of the README, and of the card for a link: `python -m tools.hero`.
 
 Both come from the last run of the SimCLR chapter (`make book`): its page holds, for 32 test pictures in two views, the
 cosine of every two views before and after training. A picture is tied to the TIES others that are most like it.
@@ -7,7 +7,6 @@ cosine of every two views before and after training. A picture is tied to the TI
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -45,6 +44,7 @@ class Watched:
     sheet: Image.Image
     columns: int
     cosines: np.ndarray
+    epochs: list[str]
 
     @classmethod
     def of_run(cls, notebook: dict) -> "Watched":
@@ -61,7 +61,7 @@ class Watched:
         rows, columns = np.triu_indices(n, 1)
         cosines[:, rows, columns] = cosines[:, columns, rows] = upper
         sheet = Image.open(io.BytesIO(buffers["sheet"])).convert("RGB")
-        return cls(widget["names"], sheet, widget["tiles"][1], cosines)
+        return cls(widget["names"], sheet, widget["tiles"][1], cosines, widget["epochs"])
 
 
 def ties(cosines: np.ndarray) -> list[tuple[int, int]]:
@@ -73,14 +73,21 @@ def ties(cosines: np.ndarray) -> list[tuple[int, int]]:
     return sorted({(min(i, j), max(i, j)) for i in range(n) for j in nearest[i].tolist()})
 
 
-def draw(watched: Watched, epoch: int) -> str:
-    """An SVG: the pictures in a ring, by shape, with their ties; those between equal shapes in the shape's colour."""
-    names, n = watched.names, len(watched.names)
-    shapes = list(dict.fromkeys(names))
-    color = [COLORS[shapes.index(name) % len(COLORS)] for name in names]
+def ring(n: int) -> np.ndarray:
+    """(n, 2): places on a circle of radius one."""
     angle = 2 * np.pi * (np.arange(n) + 0.5) / n - np.pi / 2
-    at = np.stack([np.cos(angle), np.sin(angle)], 1)
-    joined = ties(watched.cosines[epoch])
+    return np.stack([np.cos(angle), np.sin(angle)], 1)
+
+
+def colors(names: list[str]) -> list[str]:
+    shapes = list(dict.fromkeys(names))
+    return [COLORS[shapes.index(name) % len(COLORS)] for name in names]
+
+
+def drawn_ties(watched: Watched, epoch: int) -> tuple[str, str]:
+    """The ties after an epoch, those between equal shapes in the shape's colour; and how many there are, in words."""
+    names, at = watched.names, ring(len(watched.names))
+    color, joined = colors(names), ties(watched.cosines[epoch])
     joined.sort(key=lambda tie: names[tie[0]] == names[tie[1]])  # the coloured ones on top
     same = sum(names[i] == names[j] for i, j in joined)
 
@@ -93,6 +100,16 @@ def draw(watched: Watched, epoch: int) -> str:
             f'stroke="{color[i]}" stroke-width="4"' if names[i] == names[j] else 'stroke="#8a93a3" stroke-opacity=".6"'
         )
         paths.append(f'<path {look} d="M{x0:.1f} {y0:.1f}Q{cx:.1f} {cy:.1f} {x1:.1f} {y1:.1f}"/>')
+    return "".join(paths), f"{len(joined)} ties, {same} of them between equal shapes"
+
+
+def draw(watched: Watched, *epochs: int) -> str:
+    """An SVG: the pictures in a ring, by shape, with their ties; several epochs' in a group each, to choose from."""
+    n, color, at = len(watched.names), colors(watched.names), ring(len(watched.names))
+    groups, said = zip(*(drawn_ties(watched, epoch) for epoch in epochs))
+    if len(epochs) > 1:
+        labels = [f'<g class="ties" data-epoch="{watched.epochs[e]}" data-said="{s}">' for e, s in zip(epochs, said)]
+        groups = [f"{label}{group}</g>" for label, group in zip(labels, groups)]
     tiles = []
     width = watched.sheet.width
     side = width // watched.columns
@@ -109,15 +126,15 @@ def draw(watched: Watched, epoch: int) -> str:
     picture = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{-SIDE / 2} {-SIDE / 2} {SIDE} {SIDE}" fill="none">'
-        f"<desc>{n} pictures in a ring, {len(joined)} ties, {same} of them between equal shapes</desc>"
+        f"<desc>{n} pictures in a ring, {said[-1]}</desc>"
         f'<defs><clipPath id="round"><circle r="{TILE}"/></clipPath>'
         f'<image id="sheet" width="{width}" height="{height}" href="{picture}"/></defs>'
-        f"{''.join(paths)}{''.join(tiles)}</svg>\n"
+        f"{''.join(groups)}{''.join(tiles)}</svg>\n"
     )
 
 
-def photograph(page: str, target: Path) -> None:
-    """Render the card in a browser, at the size that sites ask for."""
+def photograph(pages: list[str], width: int, height: int) -> list[Image.Image]:
+    """What a browser of this size shows of each page."""
     from playwright.sync_api import sync_playwright
 
     path = find_browser()
@@ -125,10 +142,25 @@ def photograph(page: str, target: Path) -> None:
         raise SystemExit(HELP)
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1200, "height": 630})
-        tab.set_content(page)
-        tab.screenshot(path=target)
+        tab = browser.new_page(viewport={"width": width, "height": height})
+        shots = []
+        for page in pages:
+            tab.set_content(page)
+            shots.append(Image.open(io.BytesIO(tab.screenshot())).convert("RGB"))
         browser.close()
+    return shots
+
+
+def film(watched: Watched) -> None:
+    """The README's moving picture: the ring after every epoch that was kept, the last one longest."""
+    pages = [
+        f'<body style="margin: 0; background: #12161d; color: #b8c0cc; font: 20px sans-serif; text-align: center">'
+        f'<div style="width: 480px; padding: 8px 0">{draw(watched, epoch)}epoch {watched.epochs[epoch]}</div>'
+        for epoch in range(len(watched.epochs))
+    ]
+    first, *others = [shot.quantize(64) for shot in photograph(pages, 480, 520)]
+    durations = [900] * len(others) + [2500]  # ms
+    first.save(STATIC / "hero.gif", save_all=True, append_images=others, duration=durations, loop=0, optimize=True)
 
 
 def main() -> None:
@@ -138,7 +170,10 @@ def main() -> None:
     before, after = draw(watched, 0), draw(watched, -1)
     (STATIC / "hero-before.svg").write_text(before)
     (STATIC / "hero-after.svg").write_text(after)
-    photograph(CARD.format(before=before, after=after.replace("sheet", "sheet-2")), STATIC / "card.png")
+    (STATIC / "hero-live.svg").write_text(draw(watched, *range(len(watched.epochs))))
+    (card,) = photograph([CARD.format(before=before, after=after.replace("sheet", "sheet-2"))], 1200, 630)
+    card.save(STATIC / "card.png", optimize=True)
+    film(watched)
 
 
 if __name__ == "__main__":
