@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import colors
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from torch import Tensor
 
 from sslbook.history import History
@@ -27,22 +30,62 @@ STYLE = {
 COLORS = ("#0b6e99", "#d1603d", "#5b8c3a", "#8b5fbf", "#c79a00", "#7a7a7a")  # apart in hue and in brightness
 
 
+PAPER, INK = "#181b20", "#e6e9ed"  # of the dark theme
+DARK = ('html[data-theme="dark"]', 'html[theme="dark"]', 'body[data-jp-theme-light="false"]')  # book, Colab, Jupyter
+SWITCH = (
+    '<style>img.figure[data-on="dark"]{display:none}'
+    + "".join(f'{dark} img.figure[data-on="dark"]{{display:inline}}' for dark in DARK)
+    + "".join(f'{dark} img.figure[data-on="light"]{{display:none}}' for dark in DARK)
+    + "</style>"
+)
+
+
 class Picture:
-    """A drawn figure; the last line of a cell shows it. `tools/notebooks.py` puts the cell's alternative text in."""
+    """A drawn figure, on white and for a dark theme; the last line of a cell shows the one that fits.
+
+    `tools/notebooks.py` puts the cell's alternative text in.
+    """
 
     def __init__(self, figure: Figure):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=2 * STYLE["figure.dpi"], facecolor="white")
-        self.png = buffer.getvalue()
+        self.png = _png(figure, "white")
+        _darken(figure)
+        self.dark_png = _png(figure, PAPER)
         self.width = int(figure.get_figwidth() * STYLE["figure.dpi"])
         plt.close(figure)
 
     def _repr_html_(self) -> str:
-        source = base64.b64encode(self.png).decode()
-        return (
-            f'<img class="figure" alt="" width="{self.width}" '
-            f'style="max-width:100%;height:auto" src="data:image/png;base64,{source}">'
+        images = (
+            f'<img class="figure" alt="" data-on="{theme}" width="{self.width}" '
+            f'style="max-width:100%;height:auto" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+            for theme, png in (("light", self.png), ("dark", self.dark_png))
         )
+        return SWITCH + "".join(images)
+
+
+def _png(figure: Figure, paper: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=2 * STYLE["figure.dpi"], facecolor=paper)
+    return buffer.getvalue()
+
+
+def _darken(figure: Figure) -> None:
+    """Black ink becomes light and white paper dark; what lies on a picture, such as numbers in its cells, stays."""
+    kept = {text for ax in figure.axes if ax.images for text in ax.texts}
+    for ax in figure.axes:
+        ax.set_facecolor(PAPER)
+        ax.tick_params(which="both", color=INK)
+        for spine in ax.spines.values():
+            spine.set_edgecolor(INK)
+        if ax.get_legend():
+            ax.get_legend().get_frame().set_facecolor(PAPER)
+    for artist in [*figure.findobj(Text), *figure.findobj(Line2D)]:
+        if artist not in kept and _is_dark(artist.get_color()):
+            artist.set_color(INK)
+
+
+def _is_dark(color: object) -> bool:
+    """Nearly black, as text is by default; the colours of runs are not."""
+    return color != "none" and max(colors.to_rgb(color)) < 0.25
 
 
 def image_grid(images: Tensor, titles: Sequence[str] | None = None, *, columns: int = 8) -> Picture:

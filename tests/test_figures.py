@@ -34,6 +34,30 @@ def test_every_drawing_is_a_picture_that_fits_the_page():
     assert plt.get_fignums() == [], "no figure stays open"
 
 
+def test_a_drawing_has_a_dark_twin_with_the_same_colours():
+    for picture in drawings():
+        light, dark = (Image.open(io.BytesIO(png)).convert("RGB") for png in (picture.png, picture.dark_png))
+        assert light.size == dark.size and light.getpixel((0, 0)) == (255, 255, 255)
+        assert dark.getpixel((0, 0)) == (0x18, 0x1B, 0x20)
+        html = picture._repr_html_()
+        assert html.count('<img class="figure" alt="" data-on=') == 2, "both get the alternative text of the cell"
+    light, dark = (torch.tensor(list(Image.open(io.BytesIO(p)).convert("RGB").get_flattened_data())) for p in (
+        figures.lines({"a": {1: [0.1], 10: [0.3]}}, xlabel="k", ylabel="x").png,
+        figures.lines({"a": {1: [0.1], 10: [0.3]}}, xlabel="k", ylabel="x").dark_png,
+    ))  # fmt: skip
+    ink = torch.tensor([int(figures.COLORS[0][k : k + 2], 16) for k in (1, 3, 5)])
+    assert all((image - ink).abs().sum(dim=1).eq(0).sum() > 500 for image in (light, dark)), "a line keeps its colour"
+    assert (dark.min(dim=1).values > 200).any() and not (dark.max(dim=1).values < 20).any(), "ink is light, none black"
+
+
+def test_numbers_on_a_picture_stay_dark_in_the_dark():
+    figure, ax = plt.subplots()
+    ax.imshow([[0.0, 1.0]])
+    on, beside = ax.text(0, 0, "7"), ax.set_xlabel("k")
+    figures.Picture(figure)
+    assert on.get_color() == "black" and beside.get_color() == figures.INK
+
+
 def test_the_growing_table():
     table = figures.Table(
         [{"encoder": "pixels", "kNN": 0.25}, {"encoder": "<b>", "kNN": 1.0, "hue": None}], "Cap & tion"
