@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that tests can import tools/
 
 
-@contextlib.contextmanager
-def open_browser(**options):
-    """A real browser that reaches no other host; without one the tests fail, they are never skipped."""
+@pytest.fixture(scope="session")
+def launch():
+    """launch(**options) -> a real browser that reaches no other host; without one tests fail, none is skipped."""
     from tools.browser import HELP, find_browser
 
     path = find_browser()
@@ -28,15 +28,14 @@ def open_browser(**options):
         pytest.fail(HELP, pytrace=False)
     with sync_playwright() as p:
         arguments = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-        browser = p.chromium.launch(executable_path=path, args=arguments, **options)
-        yield browser
-        browser.close()
+        yield functools.partial(p.chromium.launch, executable_path=path, args=arguments)
 
 
 @pytest.fixture(scope="session")
-def browser():
-    with open_browser() as browser:
-        yield browser
+def browser(launch):
+    browser = launch()
+    yield browser
+    browser.close()
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import open_browser, serve
+from conftest import serve
 from playwright.sync_api import TimeoutError
 
 from tools import notebooks
@@ -132,10 +132,10 @@ CUT = """() => {
 }"""
 
 
-def test_formulas_have_no_scrollbars_and_fit_a_phone(address):
+def test_formulas_have_no_scrollbars_and_fit_a_phone(launch, address):
     """With scrollbars shown, which a browser without a window hides by default."""
     cut = {}
-    with open_browser(ignore_default_args=["--hide-scrollbars"]) as browser:
+    with launch(ignore_default_args=["--hide-scrollbars"]) as browser:
         tab = browser.new_page()
         for width in WIDTHS.values():
             tab.set_viewport_size({"width": width, "height": 900})
