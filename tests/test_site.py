@@ -197,8 +197,8 @@ def test_little_stands_between_a_slow_line_and_the_first_line(page):
 
 
 def test_every_page_was_measured_on_a_slow_line():
-    """`python -m tools.first_paint --out results/site/first-paint.json`: after a change of what pages load."""
-    log = json.loads((notebooks.ROOT / "results/site/first-paint.json").read_text())
+    """`python -m tools.first_paint --out results/first-paint.json`: after a change of what pages load."""
+    log = json.loads((notebooks.ROOT / "results/first-paint.json").read_text())
     assert set(log["now"]["pages"]) == set(notebooks.toc())
     assert {page: row for page, row in log["now"]["pages"].items() if row["seconds"] > 2.5} == {}
 
