@@ -165,18 +165,18 @@ class Lab:
         Args:
             changes: for each name the arguments of the method that differ from the recipe; {} is the healthy control.
             epochs, images: fractions of the recipe's epochs and of the images, for runs that need not be long.
-            z: from a method to the network whose outputs are watched for 256 test images, after every epoch.
+            z: from a method to the network whose outputs are watched for 256 test images, after every epoch, as the
+                loss sees them (`evaluate.embed_batch`).
             measure: more columns, measured after the training.
             training: arguments of `pretrain` that differ from the recipe.
         """
         few = self.train[: int(images * len(self.train))]
         settings = self.recipe.train | dict(epochs=max(2, int(epochs * self.epochs))) | training
         broken = Broken(self.entry.label, few, self.test, settings["epochs"], measure)
-        # no z: in eval mode batch norm's first running statistics make an untrained network look collapsed
-        broken.untrained = broken.ask(self.make(), z=None)
+        broken.untrained = broken.ask(self.make(), z)
         for name, change in changes.items():
             method = self.make(**change)
-            points = Snapshots(lambda method: evaluate.embed(z(method), broken.watched).cpu())
+            points = Snapshots(lambda method: evaluate.embed_batch(z(method), broken.watched).cpu())
             history = pretrain(method, few, **settings, callbacks=[points] if z else [])
             row = {"last loss": history["loss"][-1]} | broken.ask(method, z)
             broken.runs[name] = Variant(method, history, points.by_epoch, row)
@@ -240,7 +240,7 @@ class Broken:
         """What the table says of a method."""
         row = {}
         if z is not None:
-            points = evaluate.embed(z(method), self.watched)
+            points = evaluate.embed_batch(z(method), self.watched)
             row |= {"spread of z": evaluate.spread(points), "RankMe of z": evaluate.rankme(points)}
         if self.measure is not None:
             row |= self.measure(method)

@@ -1,11 +1,12 @@
 """What has an encoder learnt? kNN, linear evaluation, fine-tuning, and measures of collapse.
 
 The encoder is frozen here: `eval()` mode, no gradient. Every function works on features, so that each picture is
-encoded once; `embed` makes them.
+encoded once; `embed` makes them. Whether a training collapses is asked of `embed_batch`, in the mode of the loss.
 """
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,6 +40,19 @@ def embed(encoder: nn.Module, images: Tensor | ImageSet, batch_size: int = 512) 
         return torch.cat(features)
     finally:
         encoder.train(training)
+
+
+@torch.no_grad()
+def embed_batch(network: nn.Module, images: Tensor | ImageSet) -> Tensor:
+    """What the loss sees: outputs (N, D) float32 of one batch in train mode, batch norm with this batch's statistics.
+
+    Measures of a collapse belong on these. In eval mode batch norm takes its running statistics, which lag behind the
+    weights: an untrained network looks collapsed then, and a healthy one may. A copy is asked: looking changes nothing.
+    """
+    images = getattr(images, "images", images)
+    device = next((p.device for p in network.parameters()), images.device)
+    watched = copy.deepcopy(network).train()
+    return watched(as_floats(images.to(device))).flatten(1).float()
 
 
 def to_judge(train: ImageSet, test: ImageSet) -> tuple[ImageSet, ImageSet]:
