@@ -58,8 +58,11 @@ def train_it(
 ) -> dict[str, Any]:
     """Train the encoder in place, if it is to be trained, and say how."""
     if name.startswith("supervised"):
-        supervised(encoder, train, epochs=plan.supervised_epochs, view=plan.views[0], seed=seed)
-        return dict(config=dict(epochs=plan.supervised_epochs))
+        config = dict(epochs=plan.supervised_epochs)
+        if name.endswith("ViT"):  # from scratch it wants many small steps: as many as MAE takes
+            config = {key: plan.recipe("MAE").train[key] for key in ("epochs", "batch_size")}
+        supervised(encoder, train, view=plan.views[0], seed=seed, **config)
+        return dict(config=config)
     if name not in METHODS:
         return {}
     recipe = plan.recipe(name)

@@ -32,7 +32,7 @@ ARGUMENTS = {  # parts that a method's own arguments take away
 PATIENTS: dict[str, tuple[str | None, ...]] = {
     "SimCLR": (None, "negatives", "batch norm in the heads"),
     "MoCo": (None, "slow keys, m = 0", "slow keys, m = 0.9", "fast keys, m = 0.999"),
-    "BYOL": (None, "predictor", "slow target", "batch norm in the heads", "batch statistics", "weight decay"),
+    "BYOL": (None, "predictor", "slow target", "batch norm in the heads", "batch statistics"),
     "SimSiam": (None, "stop-gradient", "predictor", "batch norm in the heads", "batch statistics", "weight decay"),
     "BarlowTwins": (None, "redundancy term"),
 }

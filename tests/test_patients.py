@@ -61,7 +61,7 @@ def test_what_cannot_be_removed_is_said():
 
 
 def test_the_weight_decay_is_all_that_goes_with_it():
-    whole, without = options(PLAN, "BYOL"), options(PLAN, "BYOL", "weight decay")
+    whole, without = options(PLAN, "SimSiam"), options(PLAN, "SimSiam", "weight decay")
     assert without["weight_decay"] == 0 < whole["weight_decay"]
     assert {k: v for k, v in whole.items() if k != "weight_decay"} == {
         k: v for k, v in without.items() if k != "weight_decay"
