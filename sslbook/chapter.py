@@ -113,7 +113,8 @@ class Lab:
             raise FileNotFoundError(f"results/studies/{name}.json is not there: it lies in the book's repository")
         print(f"{log['minutes']:.0f} minutes, {log['date'][:10]}; again: {log['again']}")
         rows = [{column: row[column] for column in columns or row} for row in log["rows"]]
-        return figures.Table(rows, "One change at a time (the shapes, cpu budget, one seed)")
+        seeds = f"means of {len(log['seed'])} seeds" if isinstance(log["seed"], list) else "one seed"
+        return figures.Table(rows, f"One change at a time (the shapes, cpu budget, {seeds})")
 
     def table(self, encoder: nn.Module) -> figures.Table:
         """The growing table: yardsticks and the methods before this one from the logs, then this page's run."""
