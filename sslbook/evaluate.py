@@ -7,6 +7,7 @@ encoded once; `embed` makes them. Whether a training collapses is asked of `embe
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -196,6 +197,38 @@ def linear_evaluation(
         warnings.warn(f"the linear probe was stopped after {steps} steps, before its end", stacklevel=2)
     with torch.no_grad():
         return (classifier(x_test).argmax(dim=1) == test_labels).float().mean().item()
+
+
+def explained(
+    train_features: Tensor, train_values: Tensor, test_features: Tensor, test_values: Tensor, *, ridge: float = 1e-3
+) -> float:
+    """R² on the test rows of a linear fit of values (N,) or (N, C) from features (N, D); the mean over the columns.
+
+    1 is all of the variance, 0 as much as the training values' mean explains. Features are standardised by the training
+    rows; `ridge` is the penalty on squared weights, beside the mean squared error. Raises ValueError if a feature is
+    not finite.
+    """
+    train_features, test_features = _finite(train_features).double(), _finite(test_features).double()
+    mean, deviation = train_features.mean(dim=0), (train_features.var(dim=0) + 1e-6).sqrt()
+    x, x_test = ((f - mean) / deviation for f in (train_features, test_features))
+    known, asked = (v.to(x).view(len(v), -1) for v in (train_values, test_values))
+    penalty = ridge * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    weights = torch.linalg.solve(x.T @ x + penalty, x.T @ (known - known.mean(dim=0)))
+    left = (asked - known.mean(dim=0) - x_test @ weights).square().mean(dim=0)
+    return (1 - left / asked.var(dim=0, correction=0)).mean().item()
+
+
+def explained_factors(
+    train_features: Tensor, train_factors: dict[str, Tensor], test_features: Tensor, test_factors: dict[str, Tensor]
+) -> dict[str, float]:
+    """`explained` for each factor (N,) of the shapes. The hue is an angle: its cosine and sine are asked for."""
+    shares = {}
+    for name, known in train_factors.items():
+        asked = test_factors[name]
+        if name == "hue":
+            known, asked = (torch.stack([(2 * math.pi * v).cos(), (2 * math.pi * v).sin()], 1) for v in (known, asked))
+        shares[name] = explained(train_features, known, test_features, asked)
+    return shares
 
 
 def few_labels(labels: Tensor, share: float, seed: int | None = None) -> Tensor:

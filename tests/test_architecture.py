@@ -146,6 +146,7 @@ ELSEWHERE = {
         "experiments/byol_recipe.py",
         "experiments/gpu.py",
         "experiments/labels.py",
+        "experiments/operations.py",
         "experiments/speedrun.py",
         "experiments/transfer.py",
         "sslbook/speedrun.py",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -228,6 +228,25 @@ def test_no_more_neighbours_vote_than_the_smallest_class_has():
     x, y = (s.images.flatten(1) / 255 for s in (few, test))
     answer = evaluate.report(lambda images: images.images.flatten(1) / 255, few, test)["kNN"]
     assert answer == evaluate.knn(x, few.labels, y, test.labels, k=3)
+
+
+@pytest.mark.parametrize("ridge", [1e-3, 1.0])
+def test_explained_variance_equals_scikit_learn_s(ridge):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(200, 5, generator=generator) * 3 + 1 for _ in range(2))
+    known, asked = (f[:, 0] - 2 * f[:, 1:2].square().squeeze(1) for f in (x, y))
+    theirs = make_pipeline(StandardScaler(), Ridge(alpha=ridge * len(x))).fit(x, known).score(y, asked)
+    assert evaluate.explained(x, known, y, asked, ridge=ridge) == pytest.approx(theirs, abs=2e-3)
+
+
+def test_an_angle_is_explained_by_its_cosine_and_sine():
+    hue = torch.linspace(0, 1, 101)[:-1]
+    circle = torch.stack([(2 * torch.pi * hue).cos(), (2 * torch.pi * hue).sin()], dim=1)
+    shares = evaluate.explained_factors(circle, {"hue": hue, "x": hue}, circle, {"hue": hue, "x": hue})
+    assert shares["hue"] > 0.999, "0 and 1 are one hue"
+    assert shares["x"] < 0.7, "as a number it jumps there"
+    noise = torch.randn(2, 100, 2, generator=torch.Generator().manual_seed(0))
+    assert abs(evaluate.explained_factors(noise[0], {"hue": hue}, noise[1], {"hue": hue})["hue"]) < 0.1
 
 
 def test_few_labels_are_a_share_of_each_class():
