@@ -9,6 +9,7 @@ CIFAR-10 is looked for in $SSLBOOK_DATA, else downloaded.
 
 import argparse
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from sslbook.finetune import fine_tune, supervised
 from sslbook.images import ImageSet
 from sslbook.methods import METHODS
 from sslbook.pretrain import pretrain
+from sslbook.views import Augmentation
+from sslbook.vit import ViT
 
 YARDSTICKS = ("pixels", "random encoder", "random ViT", "supervised", "supervised ViT")
 
@@ -40,7 +43,7 @@ def run(name: str, budget: str, seed: int, probes: int = 8) -> dict[str, Any]:
         return log
     log["report"] = evaluate.report(encoder, train, test)
     if plan.image_set == "shapes":  # on photos this takes longer than the training
-        options = dict(epochs=plan.supervised_epochs, view=plan.views[0], share=0.1, show_progress=False)
+        options = dict(epochs=plan.supervised_epochs, view=view_for(encoder, plan), share=0.1, show_progress=False)
         log["report"]["fine-tuned, 10 % of labels"] = fine_tune(encoder, train, test, seed=seed, **options)
     return log
 
@@ -53,6 +56,11 @@ def encoder_of(name: str, plan: Budget, seed: int) -> nn.Module:
     return plan.encoder(seed=seed)
 
 
+def view_for(encoder: nn.Module, plan: Budget) -> Augmentation:
+    """What training with labels shows: the views of most methods, in the size that a ViT's positions belong to."""
+    return replace(plan.views[0], size=encoder.size) if isinstance(encoder, ViT) else plan.views[0]
+
+
 def train_it(
     name: str, encoder: nn.Module, plan: Budget, seed: int, *, train: ImageSet, test: ImageSet, probes: int
 ) -> dict[str, Any]:
@@ -61,7 +69,7 @@ def train_it(
         config = dict(epochs=plan.supervised_epochs)
         if name.endswith("ViT"):  # from scratch it wants many small steps: as many as MAE takes
             config = {key: plan.recipe("MAE").train[key] for key in ("epochs", "batch_size")}
-        supervised(encoder, train, view=plan.views[0], seed=seed, **config)
+        supervised(encoder, train, view=view_for(encoder, plan), seed=seed, **config)
         return dict(config=config)
     if name not in METHODS:
         return {}
