@@ -46,12 +46,18 @@ def peak_memory() -> int | None:
 
 
 def commit() -> str | None:
-    """The commit of the `sslbook` that runs, whatever repository the working folder lies in; None if nobody knows."""
+    """The commit of the `sslbook` that runs, whatever repository the working folder lies in; None if nobody knows.
+
+    "-dirty" says that the working tree differs from it. New logs in results/ do not count: one run writes them after
+    the other, and none changes what the next one does.
+    """
     root = Path(__file__).resolve().parents[1]
     if (root / ".git").exists():
-        describe = ["git", "-C", str(root), "describe", "--always", "--dirty"]
-        with contextlib.suppress(OSError):  # no git on this machine
-            return subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip() or None
+        git = ["git", "-C", str(root)]
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):  # no git on this machine, or no commit yet
+            head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+            changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", ":!results"], check=False).returncode
+            return head.stdout.strip() + ("-dirty" if changed else "")
         return None
     with contextlib.suppress(OSError, ValueError, KeyError, importlib.metadata.PackageNotFoundError):
         origin = importlib.metadata.distribution("sslbook").read_text("direct_url.json")  # pip's note on a repository

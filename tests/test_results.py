@@ -59,6 +59,22 @@ def test_the_commit_is_that_of_the_package_wherever_we_stand(foreign):
     assert commit.split("-")[0] in git(here, "rev-parse", "HEAD") and not foreign.startswith(commit[:7])
 
 
+def test_new_logs_do_not_make_the_commit_dirty_and_changed_code_does(tmp_path, monkeypatch):
+    (tmp_path / "sslbook").mkdir()
+    (tmp_path / "results").mkdir()
+    code, log = tmp_path / "sslbook/results.py", tmp_path / "results/a.json"
+    for file in (code, log):
+        file.write_text("old")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "all")
+    monkeypatch.setattr(results, "__file__", str(code))
+    log.write_text("new")
+    assert results.commit() == git(tmp_path, "rev-parse", "--short", "HEAD").strip()
+    code.write_text("new")
+    assert results.commit().endswith("-dirty")
+
+
 def test_an_installed_package_has_the_commit_that_pip_noted_or_none(foreign, tmp_path, monkeypatch):
     """In a virtual environment below somebody else's repository, and without a word from it."""
     (tmp_path / "env/sslbook").mkdir(parents=True)

@@ -141,7 +141,7 @@ register(
             dict(dim=128, layers=2, lambd=0.02),  # narrow, small batches, a high rate
             adamw(5e-3, batch_size=32),
             source="experiments/barlow_recipe.py; chosen on other pictures, data seed 100",
-            expected={"kNN": 0.876, "linear": 0.984},
+            expected={"kNN": 0.834, "linear": 0.973},
             cost="90 CPU-seconds of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(

@@ -104,7 +104,7 @@ register(
             dict(dim=128, hidden=512, tau=0.95),
             adamw(2e-3, batch_size=64),
             source="experiments/byol_recipe.py; chosen on other pictures, data seed 100",
-            expected={"kNN": 0.549, "linear": 0.875},
+            expected={"kNN": 0.677, "linear": 0.910},
             cost="128 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(

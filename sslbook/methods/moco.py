@@ -149,7 +149,7 @@ register(
             sgd(0.06),
             length=0.75,  # a symmetric step does the work of two
             source="chosen on other pictures, data seed 100",
-            expected={"kNN": 0.744, "linear": 0.955},
+            expected={"kNN": 0.714, "linear": 0.935},
             cost="112 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(

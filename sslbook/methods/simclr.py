@@ -68,7 +68,7 @@ register(
             dict(temperature=0.1),
             adamw(2e-3),
             source="tuned by hand in a few runs",
-            expected={"kNN": 0.870, "linear": 0.985},
+            expected={"kNN": 0.854, "linear": 0.979},
             cost="88 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(

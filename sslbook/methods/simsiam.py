@@ -89,7 +89,7 @@ register(
             dict(dim=512, layers=2),
             sgd(0.3),  # faster is better until, at 0.8, it collapses
             source="chosen on other pictures, data seed 100",
-            expected={"kNN": 0.697, "linear": 0.944},
+            expected={"kNN": 0.665, "linear": 0.933},
             cost="93 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
