@@ -26,12 +26,11 @@ ARGUMENTS = {  # parts that a method's own arguments take away
     "redundancy term": {"lambd": 0.0},
     "slow keys, m = 0": {"m": 0.0},
     "slow keys, m = 0.9": {"m": 0.9},
-    "fast keys, m = 0.999": {"m": 0.999},
 }
 # None is the complete method
 PATIENTS: dict[str, tuple[str | None, ...]] = {
     "SimCLR": (None, "negatives", "batch norm in the heads"),
-    "MoCo": (None, "slow keys, m = 0", "slow keys, m = 0.9", "fast keys, m = 0.999"),
+    "MoCo": (None, "slow keys, m = 0", "slow keys, m = 0.9"),
     "BYOL": (None, "predictor", "slow target", "batch norm in the heads", "batch statistics"),
     "SimSiam": (None, "stop-gradient", "predictor", "batch norm in the heads", "batch statistics", "weight decay"),
     "BarlowTwins": (None, "redundancy term"),
