@@ -1,4 +1,4 @@
-"""The study of operations takes away what it says, and nothing else."""
+"""The studies: one operation is taken away at a time and nothing else; rivals for labels take equally many steps."""
 
 import importlib.util
 from dataclasses import asdict, replace
@@ -8,12 +8,19 @@ import pytest
 import torch
 from torch import nn
 
+from sslbook import evaluate
 from sslbook.budget import BUDGETS
 
-PATH = Path(__file__).parents[1] / "experiments/operations.py"
-SPEC = importlib.util.spec_from_file_location("operations", PATH)
-study = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(study)
+
+def experiment(name):
+    path = Path(__file__).parents[1] / f"experiments/{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+study, premise = experiment("operations"), experiment("labels")
 PLAN = replace(BUDGETS["cpu"], train=256, test=64)
 
 
@@ -49,3 +56,20 @@ def test_each_row_has_the_same_questions():
     untrained, trained, bare = rows
     assert untrained["loss"] == [] and len(trained["loss"]) == 1
     assert bare["h"] == bare["z"], "without a projector there is one place"
+
+
+@pytest.mark.parametrize("budget", premise.SIZES)
+def test_every_number_of_labels_gets_as_many_steps(budget):
+    for n in premise.SIZES[budget]:
+        in_an_epoch = n // min(n, 64)
+        steps = in_an_epoch * premise.epochs_of(premise.STEPS[budget], n, min(n, 64))
+        assert abs(steps - premise.STEPS[budget]) <= in_an_epoch / 2, (n, steps)
+
+
+def test_a_number_of_labels_is_that_of_the_drawn_pictures():
+    labels = PLAN.load()[0].labels.new_tensor(range(10)).repeat(5000)  # as CIFAR-10's
+    for n in premise.SIZES["cifar10-cpu"]:
+        assert len(evaluate.few_labels(labels, n / len(labels), seed=1)) == n
+    train, _ = BUDGETS["cpu"].load()
+    for n in premise.SIZES["cpu"]:
+        assert abs(len(evaluate.few_labels(train.labels, n / len(train), seed=1)) - n) <= n / 20
