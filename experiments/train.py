@@ -68,7 +68,7 @@ def train_it(
     if name.startswith("supervised"):
         config = dict(epochs=plan.supervised_epochs)
         if name.endswith("ViT"):  # from scratch it wants many small steps: as many as MAE takes
-            config = {key: plan.recipe("MAE").train[key] for key in ("epochs", "batch_size")}
+            config = {key: plan.recipe("MAE").train[key] for key in ("epochs", "batch_size")} | dict(lr=1e-3)
         supervised(encoder, train, view=view_for(encoder, plan), seed=seed, **config)
         return dict(config=config)
     if name not in METHODS:
