@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import sslbook
-from sslbook import budget, evaluate, figures, results
+from sslbook import budget, evaluate, figures, removals, results
 from sslbook.callbacks import Callback, Probe
 from sslbook.history import History
 from sslbook.ideas import idea
@@ -182,6 +182,20 @@ class Lab:
             row = {"last loss": history["loss"][-1]} | broken.ask(method, z)
             broken.runs[name] = Variant(method, history, points.by_epoch, row)
         return broken
+
+    def removed(self) -> figures.Table:
+        """The method complete and without each of its parts, from logs of full length; prints how they were made."""
+        name = self.entry.method.__name__
+        patients = removals.logged(name)
+        self.patients = patients
+        minutes = sum(results.study(f"collapse-{seed}")["minutes"] for seed in removals.SEEDS)
+        again = f"python experiments/collapse.py --method {name} --seed 0 (1, 2)"
+        print(f"from logs of {len(removals.SEEDS)} seeds, {minutes:.0f} minutes for all methods; again: {again}")
+        print(removals.RULE)
+        rows = removals.table(patients.values(), lambda patient: patient.name)
+        chance = 1 / len(self.test.classes)
+        caption = f"{self.entry.label}: mean (lowest–highest) of three seeds; kNN and linear by chance {chance:.3f}"
+        return figures.Table(rows, caption)
 
     def clock(self) -> None:
         """The last line of a page."""

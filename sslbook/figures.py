@@ -168,6 +168,32 @@ def panels(
         return Picture(figure)
 
 
+def spectra(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Picture:
+    """{panel: {line: one row of values for each seed}}: values from the largest on, both axes logarithmic.
+
+    A line is the seeds' geometric mean, its band reaches from the lowest to the highest. Values below 1e-7, which are
+    rounding errors of float32, are drawn there.
+    """
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    with matplotlib.rc_context(STYLE):
+        size = (2.9 * across, 2.8 * down)
+        figure, axes = plt.subplots(down, across, figsize=size, sharex=True, sharey=True, squeeze=False)
+        for ax in axes.flat[len(panels) :]:
+            ax.axis("off")
+        for ax, (title, spectra_of) in zip(axes.flat, panels.items()):
+            for color, (name, seeds) in zip(COLORS, spectra_of.items()):
+                values = np.maximum(np.array(seeds, dtype=float), 1e-7)
+                places = np.arange(1, values.shape[1] + 1)
+                ax.plot(places, np.exp(np.log(values).mean(axis=0)), color=color, label=name)
+                ax.fill_between(places, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, linewidth=0)
+            ax.set(xscale="log", yscale="log", title=title, ylim=(1e-10, 2))  # with room for the names
+            ax.legend(frameon=False, fontsize=7, loc="lower left")
+        figure.supxlabel("direction, from the strongest to the weakest", fontsize=9)
+        figure.supylabel("singular value", fontsize=9)
+        return Picture(figure)
+
+
 def bars(values: Mapping[str, Mapping[str, float]], *, ylabel: str, chance: float | None = None) -> Picture:
     """Groups of bars: {group: {bar: value}}, every bar with its number on top."""
     names = list(next(iter(values.values())))

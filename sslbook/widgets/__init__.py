@@ -8,6 +8,7 @@ of any host.
 from sslbook.widgets.augmentation import AugmentationExplorer
 from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.correlation import CorrelationMatrix
+from sslbook.widgets.linear_byol import LinearBYOL
 from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.similarity import SimilarityMatrix
 from sslbook.widgets.sphere import EmbeddingSphere
@@ -17,6 +18,7 @@ __all__ = [
     "ChoosingGuide",
     "CorrelationMatrix",
     "EmbeddingSphere",
+    "LinearBYOL",
     "MAEExplorer",
     "SimilarityMatrix",
 ]
