@@ -283,6 +283,19 @@ def protocol(train: ImageSet, test: ImageSet) -> dict[str, int]:
     return {"k": neighbours(train.labels), "labels": len(train), "1 % of labels": few, "test labels": len(test)}
 
 
+def partners_found(z: Tensor) -> float:
+    """Share of the rows of z (2n, D), [view 1; view 2], whose most similar other row by cosine is their partner.
+
+    It is the accuracy of the classification that InfoNCE trains; blind guessing has 1 / (2n - 1).
+    """
+    if len(z) % 2:
+        raise ValueError(f"z are n first and n second views, an even number of rows; got {len(z)}")
+    z = F.normalize(_finite(z), dim=1)
+    similarity = (z @ z.T).fill_diagonal_(-torch.inf)
+    partner = torch.arange(len(z), device=z.device).roll(len(z) // 2)
+    return (similarity.argmax(dim=1) == partner).float().mean().item()
+
+
 def alignment(x: Tensor, y: Tensor, alpha: float = 2) -> Tensor:
     """How close two views of an image lie: mean ||x - y||^alpha over unit rows (Wang & Isola, 2020, section 4.1)."""
     return (x - y).norm(dim=1).pow(alpha).mean()

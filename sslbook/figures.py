@@ -132,6 +132,7 @@ def curves(histories: Mapping[str, History], columns: Sequence[str] = ("loss", "
     labels = {
         "loss": "loss",
         "knn": "kNN accuracy (k=200, t=0.1)",
+        "partners found": "partner is the nearest view",
         "spread": "spread of the features",
         "rankme": "RankMe",
     }
@@ -145,7 +146,7 @@ def curves(histories: Mapping[str, History], columns: Sequence[str] = ("loss", "
                 )
             ax.set_xlabel("epoch")
             ax.set_ylabel(labels.get(column, column))
-            if column == "knn":
+            if column in ("knn", "partners found"):
                 ax.set_ylim(0, 1)
         if len(histories) > 1:
             axes[0][0].legend(frameon=False)
@@ -249,6 +250,36 @@ def dots(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture:
             ax.grid(axis="x", alpha=0.3)
         axes[0][0].set_yticks(range(len(rows)), rows)
         axes[0][0].invert_yaxis()
+        return Picture(figure)
+
+
+def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], *, reference: str) -> Picture:
+    """{panel: {row: {column: values}}}: mean, lowest and highest in each cell, the panels below each other.
+
+    The colour says how far the mean lies above (purple) or below (orange) that of the row `reference`, up to 0.4.
+    """
+    first = next(iter(panels.values()))
+    rows, columns = list(first), list(first[reference])
+    with matplotlib.rc_context(STYLE):
+        size = (1.5 + 0.82 * len(columns), (0.5 + 0.44 * len(rows)) * len(panels) + 0.3)
+        figure, axes = plt.subplots(len(panels), 1, figsize=size, squeeze=False)
+        for ax, (title, cells) in zip(axes[:, 0], panels.items()):
+            values = [[np.asarray(cells[row][column], dtype=float) for column in columns] for row in rows]
+            means = np.array([[v.mean() for v in line] for line in values])
+            apart = means - means[rows.index(reference)]
+            image = ax.imshow(apart, cmap="PuOr", vmin=-0.4, vmax=0.4, aspect="auto")
+            for i, line in enumerate(values):
+                for j, v in enumerate(line):
+                    ink = "white" if abs(apart[i, j]) > 0.3 else "black"
+                    ax.text(j, i - 0.14, f"{v.mean():.2f}", ha="center", va="center", fontsize=9, color=ink)
+                    ends = f"{v.min():.2f} to {v.max():.2f}"
+                    ax.text(j, i + 0.27, ends, ha="center", va="center", fontsize=6.5, color=ink)
+            ax.set_yticks(range(len(rows)), rows)
+            ax.set_xticks(range(len(columns)), columns)
+            ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+            ax.spines[:].set_visible(False)
+            ax.set_title(title, loc="left", fontweight="bold")
+        figure.colorbar(image, ax=axes[:, 0], label=f"above or below “{reference}”", shrink=0.6)
         return Picture(figure)
 
 

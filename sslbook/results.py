@@ -109,6 +109,41 @@ def study(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path and path.is_file() else None
 
 
+def studies(name: str) -> list[dict[str, Any]]:
+    """The logs of a study that has one for each seed, results/studies/<name>-<seed>.json, in the order of the seeds.
+
+    Raises FileNotFoundError if there are none.
+    """
+    found = folder()
+    paths = list(found.glob(f"studies/{name}-[0-9]*.json")) if found else []
+    if not paths:
+        raise FileNotFoundError(f"results/studies/{name}-0.json is not there: it lies in the book's repository")
+    return sorted((json.loads(path.read_text()) for path in paths), key=lambda log: log["seed"])
+
+
+def label_curve(budget: str) -> dict[str, dict[int, list[float]]]:
+    """{rival: {labels: accuracy of each seed}} from the logs of `experiments/labels.py`."""
+    curve: dict[str, dict[int, list[float]]] = {}
+    for log in studies(f"labels-{budget}"):
+        for row in log["rows"]:
+            curve.setdefault(row["rival"], {}).setdefault(row["labels"], []).append(row["accuracy"])
+    return curve
+
+
+def operations(place: str) -> dict[str, dict[str, list[float]]]:
+    """{run: {question: answer of each seed}} from the logs of `experiments/operations.py`, asked of `place`, h or z.
+
+    The questions are those of `evaluate.report`, and each factor's share of explained variance.
+    """
+    answers: dict[str, dict[str, list[float]]] = {}
+    for log in studies("operations"):
+        for row in log["rows"]:
+            asked = {question: answer for question, answer in row[place].items() if question != "factors"}
+            for question, answer in (asked | row[place]["factors"]).items():
+                answers.setdefault(row["run"], {}).setdefault(question, []).append(answer)
+    return answers
+
+
 def describe(log: Mapping[str, Any]) -> str:
     """One line on a run: what, how long, where, when, and the command that does it again."""
     config, machine = log["config"], log["machine"]

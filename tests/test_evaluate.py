@@ -249,6 +249,17 @@ def test_an_angle_is_explained_by_its_cosine_and_sine():
     assert abs(evaluate.explained_factors(noise[0], {"hue": hue}, noise[1], {"hue": hue})["hue"]) < 0.1
 
 
+def test_partners_are_found_by_direction_among_all_others():
+    z = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    assert evaluate.partners_found(torch.cat([z, 5 * z])) == 1.0
+    assert evaluate.partners_found(torch.cat([z, z.roll(1, 0)])) == 0.0, "every row's twin is of another image"
+    one_wrong = torch.cat([z, z])
+    one_wrong[8] = -z[0]
+    assert evaluate.partners_found(one_wrong) == 14 / 16
+    with pytest.raises(ValueError, match="even number of rows; got 3"):
+        evaluate.partners_found(z[:3])
+
+
 def test_few_labels_are_a_share_of_each_class():
     labels = torch.tensor([0] * 200 + [1] * 100 + [2] * 10)
     few = evaluate.few_labels(labels, 0.02)

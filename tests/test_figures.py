@@ -23,6 +23,8 @@ def drawings():
     yield figures.lines({"a": {1: [0.1, 0.2], 10: [0.3]}, "b": {1: [0.5]}}, xlabel="k", ylabel="x")
     spectrum = [[1, 0.1, 0], [0.9, 0.2, 1e-9]]
     yield figures.spectra({name: {"a": spectrum, "b": spectrum[:1]} for name in "wxyz"})
+    cells = {"all": {"x": [0.1, 0.2], "y": [0.9]}, "none": {"x": [0.8], "y": [0.9]}}
+    yield figures.heat_map({"h": cells, "z": cells}, reference="all")
     yield figures.dots({"kNN": {"a": [0.1, 0.2], "b": [0.9]}, "linear": {"a": [0.3], "b": [0.8]}})
 
 

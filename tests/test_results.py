@@ -156,6 +156,21 @@ def test_the_repository_s_logs_are_complete():
         assert path.relative_to(results.folder()).as_posix() == f"{log['budget']}/{name}-{log['seed']}.json"
 
 
+def test_a_study_of_several_seeds_is_read_in_their_order(checkout):
+    for seed in (2, 10, 0):
+        rows = [dict(seed=seed, labels=n, rival=rival, accuracy=seed + n) for n in (16, 40) for rival in ("a", "b")]
+        results.write(checkout / f"results/studies/labels-cpu-{seed}.json", seed=seed, rows=rows)
+        asked = dict(kNN=0.1 * seed, factors=dict(hue=0.5, x=float(seed)))
+        rows = [dict(run="complete", h=asked, z=asked | dict(kNN=0.9))]
+        results.write(checkout / f"results/studies/operations-{seed}.json", seed=seed, rows=rows)
+    assert [log["seed"] for log in results.studies("operations")] == [0, 2, 10]
+    assert results.label_curve("cpu") == {rival: {16: [16, 18, 26], 40: [40, 42, 50]} for rival in ("a", "b")}
+    assert results.operations("h") == {"complete": {"kNN": [0.0, 0.2, 1.0], "hue": [0.5] * 3, "x": [0.0, 2.0, 10.0]}}
+    assert results.operations("z")["complete"]["kNN"] == [0.9] * 3
+    with pytest.raises(FileNotFoundError, match="labels-gpu-0"):
+        results.label_curve("gpu")
+
+
 def test_the_repository_s_studies_are_complete():
     for path in results.folder().glob("studies/*.json"):
         log = results.study(path.stem)
