@@ -184,15 +184,17 @@ class Lab:
         return broken
 
     def removed(self) -> figures.Table:
-        """The method complete and without each of its parts, from logs of full length; prints how they were made."""
+        """The method complete and without each of its parts, from logs of full length; prints how they were made.
+
+        Afterwards they stand in `patients`, by name.
+        """
         name = self.entry.method.__name__
-        patients = removals.logged(name)
-        self.patients = patients
+        self.patients = removals.logged(name)
         minutes = sum(results.study(f"collapse-{seed}")["minutes"] for seed in removals.SEEDS)
         again = f"python experiments/collapse.py --method {name} --seed 0 (1, 2)"
         print(f"from logs of {len(removals.SEEDS)} seeds, {minutes:.0f} minutes for all methods; again: {again}")
         print(removals.RULE)
-        rows = removals.table(patients.values(), lambda patient: patient.name)
+        rows = removals.table(self.patients.values(), lambda patient: patient.name)
         chance = 1 / len(self.test.classes)
         caption = f"{self.entry.label}: mean (lowest–highest) of three seeds; kNN and linear by chance {chance:.3f}"
         return figures.Table(rows, caption)

@@ -295,6 +295,22 @@ MISTAKES = {
             "[nn.BatchNorm1d(outputs)] if norm",
         ),
     },
+    ("removals.py", "test_removals.py"): {
+        "a run is held to another seed's control": (
+            "zip(self.values(question), whole.values(question))",
+            "zip(self.values(question), whole.values(question)[1:] * 2)",
+        ),
+        "one seed that collapses is enough for a verdict": ("if all(self.fallen):", "if any(self.fallen):"),
+        "one bad seed hurts": ("max(self.values(q)) < min(self.whole", "min(self.values(q)) < min(self.whole"),
+        "the untrained row is that of the end": ("[CURVES[question]][0] for row", "[CURVES[question]][-1] for row"),
+    },
+    ("widgets/linear_byol.py", "test_linear_byol.py"): {
+        "the predictor's decay is forgotten": (
+            "rate * s * drive - decay * p, 2 * p * s",
+            "rate * s * drive, 2 * p * s",
+        ),
+        "the decay of s is that of w": ("2 * p * s * drive - 2 * decay * s\n", "2 * p * s * drive - decay * s\n"),
+    },
     ("evaluate.py", "test_evaluate.py"): {
         "the probe's features are not standardised": ("((f - mean) / deviation for f in", "(f for f in"),
         "the deviation is clamped": (
