@@ -65,7 +65,7 @@ def test_complete_it_rests_where_it_is_said_to_rest():
 
 
 def test_the_weight_decay_binds_the_two_together():
-    """s - p^2 / rate shrinks as exp(-2 decay t), and without weight decay never changes (Tian et al., section 4)."""
+    """s - p^2 / rate shrinks as exp(-2 decay t), and without weight decay never changes (Tian et al., 2021)."""
     for decay in (0.0, 0.1):
         path = LinearBYOL.course(0.3, 0.8, decay=decay, rate=2)
         apart = [s - p**2 / 2 for p, s in path]

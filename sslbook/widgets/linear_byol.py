@@ -16,7 +16,7 @@ class LinearBYOL(anywidget.AnyWidget):
     """One direction of a linear BYOL: its eigenvalue p in the predictor and s in the features, from a start to the end.
 
     With W linear, a symmetric predictor W_p that shares its eigenvectors with W W^T, inputs of covariance 1 and
-    views that differ by noise of variance `NOISE`, each direction goes its own way (Tian et al., 2021, theorem 3;
+    views that differ by noise of variance `NOISE`, each direction goes its own way (Tian et al., 2021, section 3;
     here the target is the online network, tau = 1):
 
         p' = rate s (1 - (1 + noise) p) - decay p
