@@ -14,6 +14,7 @@ INLINE = re.compile(r'<img ([^>]*?)src="data:image/png;base64,([^"]+)"([^>]*)>')
 WIDTH = re.compile(r'\bwidth="(\d+)"')
 FOLDER = "_images"
 AT_ONCE = "documentation_options.js"  # small, and a line of the theme's in the head needs it
+NO_SCRIPT = "<noscript><p>Formulas, widgets and the search need JavaScript, which is off.</p></noscript>"
 
 
 def size_of(png: bytes) -> tuple[int, int]:
@@ -38,17 +39,18 @@ def picture(before: str, content: str, after: str, folder: Path, address: str) -
 
 def lighten(app, pagename, templatename, context, doctree):
     for script in context.get("script_files", []):
-        if templatename == "search.html":
-            break  # a script in its body needs them
         name = str(getattr(script, "filename", None) or "")
-        if name and not name.endswith(AT_ONCE) and "async" not in script.attributes:
+        if templatename == "search.html":
+            script.attributes.pop("defer", None)  # a script in its body needs them; pages share these objects
+        elif name and not name.endswith(AT_ONCE) and "async" not in script.attributes:
             script.attributes["defer"] = "defer"
     if "body" not in context:
         return
     folder = Path(app.outdir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     address = context["pathto"](FOLDER, 1) + "/"
-    context["body"] = INLINE.sub(lambda found: picture(*found.groups(), folder, address), context["body"])
+    body = INLINE.sub(lambda found: picture(*found.groups(), folder, address), context["body"])
+    context["body"] = NO_SCRIPT + body
 
 
 def setup(app):

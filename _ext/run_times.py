@@ -1,6 +1,6 @@
 """How long a chapter takes: a line under its title, and `{run-times}`, a table of all.
 
-To run: what its code took when this site was built. To read: its words and the lines of code that it shows.
+To run: what its code took when this site was built. To read: what its own first lines say.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-WORDS, LINES = 200, 30  # read in a minute
+TO_READ = re.compile(r"\*\*Time:\*\*\s+about (\d+)\s+minutes")
 
 
 def span(notebook):
@@ -34,17 +34,10 @@ def clock(s):
 
 
 def minutes(notebook):
-    """To read the text, a formula as a word, and the code: that of the cells, and the package's that a cell shows."""
-    words = lines = 0
-    for cell in notebook["cells"]:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "code":
-            shown = [o["data"]["text/plain"] for o in cell.get("outputs", ()) if "text/latex" in o.get("data", {})]
-            lines += sum(bool(line.strip()) for code in (source, *map("".join, shown)) for line in code.splitlines())
-        else:
-            source = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", " formula ", source, flags=re.DOTALL)
-            words += len(re.findall(r"\w[\w'’-]*", re.sub(r"\]\([^)]*\)", "]", source)))
-    return max(1, round(words / WORDS + lines / LINES))
+    """To read, as the text says; 0 where it says nothing."""
+    texts = ("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    found = TO_READ.search("\n".join(texts))
+    return int(found[1]) if found else 0
 
 
 def notebook_of(env, page):
@@ -59,7 +52,7 @@ def add_line(app, doctree):
     title = next(doctree.findall(nodes.title), None)
     if notebook is None or title is None or env.docname == app.config.root_doc:
         return
-    text = f"{minutes(notebook)} min to read · {clock(seconds(span(notebook)))} min to run"
+    text = f"{clock(seconds(span(notebook)))} min to run"
     line = nodes.paragraph(text, text, classes=["times"])
     title.parent.insert(title.parent.index(title) + 1, line)
 
@@ -69,7 +62,7 @@ class RunTimes(SphinxDirective):
         self.env.note_reread()
         books = {page: notebook_of(self.env, page) for page in self.env.external_site_map}
         times = {page: (minutes(n), span(n)) for page, n in books.items() if n}
-        rows = [f"| {{doc}}`/{page}` | {m} | {clock(seconds(s))} |" for page, (m, s) in times.items()]
+        rows = [f"| {{doc}}`/{page}` | {m or '–'} | {clock(seconds(s))} |" for page, (m, s) in times.items()]
         read, spans = zip(*times.values())
         one_by_one, at_once = clock(sum(seconds(s) for s in spans)), clock(seconds(*spans))
         table = ["| Chapter | To read (min) | To run (min:s) |", "| --- | ---: | ---: |", *rows]

@@ -11,6 +11,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import colors
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -88,6 +89,16 @@ def _is_dark(color: object) -> bool:
     return color != "none" and max(colors.to_rgb(color)) < 0.25
 
 
+def _panels(count: int, width: float, height: float, **options: object) -> tuple[Figure, list[Axes]]:
+    """Panels of this size in inches, at most two beside each other: on a phone the letters of more would be dust."""
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **options)
+    for empty in axes.flat[count:]:
+        empty.remove()
+    return figure, list(axes.flat[:count])
+
+
 def image_grid(images: Tensor, titles: Sequence[str] | None = None, *, columns: int = 8) -> Picture:
     """Images (n, 3, H, W), uint8 or floats in [0, 1], row by row with crisp pixels."""
     n = len(images)
@@ -102,7 +113,7 @@ def image_grid(images: Tensor, titles: Sequence[str] | None = None, *, columns: 
         for i, (ax, image) in enumerate(zip(axes.flat, images.cpu())):
             ax.imshow(image.permute(1, 2, 0).numpy())
             if titles:
-                ax.set_title(titles[i], fontsize=8)
+                ax.set_title(titles[i], fontsize=10)
         return Picture(figure)
 
 
@@ -110,7 +121,12 @@ def crops(image: Tensor, parameters: ViewParameters, views: Tensor) -> Picture:
     """One image (3, H, W) with the box of each of its views, and the views (n, 3, h, w) beside it."""
     n = len(views)
     with matplotlib.rc_context(STYLE):
-        figure, axes = plt.subplots(1, n + 1, figsize=(1.45 * (n + 1), 1.7))
+        rows = -(-(n + 1) // 4)
+        columns = -(-(n + 1) // rows)
+        figure, grid = plt.subplots(rows, columns, figsize=(1.45 * columns, 1.7 * rows), squeeze=False)
+        axes = grid.flat[: n + 1]
+        for empty in grid.flat[n + 1 :]:
+            empty.remove()
         axes[0].imshow(image.cpu().permute(1, 2, 0).numpy())
         axes[0].set_title("original")
         for i, (ax, view) in enumerate(zip(axes[1:], views.cpu())):
@@ -137,8 +153,8 @@ def curves(histories: Mapping[str, History], columns: Sequence[str] = ("loss", "
         "rankme": "RankMe",
     }
     with matplotlib.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(columns), figsize=(3.9 * len(columns), 2.9), squeeze=False)
-        for ax, column in zip(axes[0], columns):
+        figure, axes = _panels(len(columns), 3.3, 2.7)
+        for ax, column in zip(axes, columns):
             for color, (name, history) in zip(COLORS, histories.items()):
                 rows = [row for row in history.epochs if column in row]
                 ax.plot(
@@ -149,7 +165,7 @@ def curves(histories: Mapping[str, History], columns: Sequence[str] = ("loss", "
             if column in ("knn", "partners found"):
                 ax.set_ylim(0, 1)
         if len(histories) > 1:
-            axes[0][0].legend(frameon=False)
+            axes[0].legend(frameon=False)
         return Picture(figure)
 
 
@@ -158,14 +174,14 @@ def panels(
 ) -> Picture:
     """{panel: {line: values}}: one panel beside the other, from 0 on or at `x`; None leaves a gap."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(series), figsize=(2.7 * len(series), 2.7), squeeze=False)
-        for ax, (label, lines_of_panel) in zip(axes[0], series.items()):
+        figure, axes = _panels(len(series), 3.0, 2.7)
+        for ax, (label, lines_of_panel) in zip(axes, series.items()):
             for color, (name, values) in zip(COLORS, lines_of_panel.items()):
                 places = range(len(values)) if x is None else x
                 ax.plot(places, np.array(values, dtype=float), color=color, label=name)
             ax.set(xlabel=xlabel, ylabel=label)
         if len(next(iter(series.values()))) > 1:
-            axes[0][0].legend(frameon=False, fontsize=8)
+            axes[0].legend(frameon=False, fontsize=8)
         return Picture(figure)
 
 
@@ -240,16 +256,15 @@ def dots(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture:
     """{panel: {row: values}}, the same rows in all panels: a dot for each value in [0, 1]."""
     rows = list(next(iter(panels.values())))
     with matplotlib.rc_context(STYLE):
-        size = (2.5 * len(panels), 0.7 + 0.31 * len(rows))
-        figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
-        for ax, (title, values_of) in zip(axes[0], panels.items()):
+        figure, axes = _panels(len(panels), 2.9, 0.7 + 0.26 * len(rows), sharey=True)
+        for ax, (title, values_of) in zip(axes, panels.items()):
             for place, name in enumerate(rows):  # of one colour: there are more rows than colours
                 values = values_of[name]
                 ax.plot(values, [place] * len(values), "o", color=COLORS[0], alpha=0.7)
             ax.set(xlim=(0, 1.04), xticks=(0, 0.5, 1), title=title)
             ax.grid(axis="x", alpha=0.3)
-        axes[0][0].set_yticks(range(len(rows)), rows)
-        axes[0][0].invert_yaxis()
+        axes[0].set_yticks(range(len(rows)), rows)
+        axes[0].invert_yaxis()
         return Picture(figure)
 
 

@@ -94,14 +94,23 @@ def test_map_of_the_built_page_leads_to_the_chapters():
 def test_times_of_a_notebook(monkeypatch):
     module = extension("run_times", monkeypatch)
     stamps = {"iopub.status.busy": "2026-01-01T00:00:00Z", "iopub.status.idle": "2026-01-01T00:01:05Z"}
-    shown = {"output_type": "execute_result", "data": {"text/plain": "x = 1\n" * 30, "text/latex": ""}}
     cells = [
-        {"cell_type": "markdown", "metadata": {}, "source": ["word " * 398, "[link](over/there) $a + b$"]},
-        {"cell_type": "code", "metadata": {"execution": stamps}, "source": "x = 1\n\n" * 60, "outputs": [shown]},
+        {
+            "cell_type": "markdown",
+            "metadata": {},
+            "source": ["**Before you start:** [a](b). **Time:** about 25\n", "minutes of"],
+        },
+        {"cell_type": "code", "metadata": {"execution": stamps}, "source": "x = 1", "outputs": []},
     ]
-    assert module.minutes({"cells": cells}) == 2 + 2 + 1  # 400 words, 60 lines, 30 lines of the package
+    assert module.minutes({"cells": cells}) == 25
     assert module.clock(module.seconds(module.span({"cells": cells}))) == "1:05"
-    assert module.minutes({"cells": cells[:0]}) == 1 and module.seconds(module.span({"cells": cells[:1]})) == 0
+    assert module.minutes({"cells": cells[1:]}) == 0 and module.seconds(module.span({"cells": cells[:1]})) == 0
+
+
+@pytest.mark.parametrize("path", notebooks.notebooks(), ids=lambda p: p.stem)
+def test_chapter_says_once_how_long_it_is_to_read(path, monkeypatch):
+    said = extension("run_times", monkeypatch).minutes(notebooks.load(path))
+    assert (said >= 10) == (path.stem != "intro")
 
 
 def test_notebooks_that_ran_side_by_side_count_once(monkeypatch):
@@ -148,6 +157,19 @@ def test_a_figure_in_the_page_becomes_a_file_and_keeps_its_place(tmp_path, monke
     (image,) = Elements(got)("img")
     assert image["src"] == f"../_images/{saved.name}" and image["loading"] == "lazy"
     assert (image["alt"], image["width"], image["height"]) == ('a "b"', "20", "10")
+
+
+def test_a_page_says_what_needs_scripts_and_the_search_does_not_wait_for_its_own(tmp_path, monkeypatch):
+    """Sphinx hands the same script objects to every page: what one page sets, the search page must take back."""
+    module = extension("light_pages", monkeypatch)
+    app = SimpleNamespace(outdir=tmp_path)
+    script = SimpleNamespace(filename="_static/doctools.js", attributes={})
+    page = {"script_files": [script], "body": "<p>text</p>", "pathto": lambda name, _: name}
+    module.lighten(app, "book/page", "page.html", page, None)
+    assert script.attributes == {"defer": "defer"}
+    assert page["body"].startswith("<noscript>") and page["body"].endswith("<p>text</p>")
+    module.lighten(app, "search", "search.html", {"script_files": [script]}, None)
+    assert script.attributes == {}
 
 
 def test_state_of_widgets_is_split_into_what_is_small_and_files(tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
 import base64
 import io
+import itertools
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.text import Text
 from PIL import Image
 
 from sslbook import figures, views
@@ -12,12 +14,17 @@ IMAGES = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8, generator=torc
 HISTORY = History(epochs=[{"epoch": e, "loss": 1 / e, "knn": 0.1 * e, "spread": 1.0} for e in (1, 2, 3)])
 
 
-def drawings():
+def views_of(n):
+    """What is drawn for n views of the first image, and the views."""
     view = views.cifar_views(32)[0]
-    p = view.sample(3, 32, 32, torch.Generator().manual_seed(0))
+    p = view.sample(n, 32, 32, torch.Generator().manual_seed(0))
+    return p, view.apply(IMAGES[[0] * n], p)
+
+
+def drawings():
     yield figures.image_grid(IMAGES)
     yield figures.image_grid(IMAGES / 255, list("abcde"), columns=2)
-    yield figures.crops(IMAGES[0], p, view.apply(IMAGES[[0] * 3], p))
+    yield figures.crops(IMAGES[0], *views_of(3))
     yield figures.curves({"a": HISTORY, "b": HISTORY}, ("loss", "knn", "spread"))
     yield figures.bars({"kNN": {"a": 0.1, "b": 0.9}, "linear": {"a": 0.3, "b": 0.8}}, ylabel="x", chance=0.1)
     yield figures.lines({"a": {1: [0.1, 0.2], 10: [0.3]}, "b": {1: [0.5]}}, xlabel="k", ylabel="x")
@@ -36,6 +43,28 @@ def test_every_drawing_is_a_picture_that_fits_the_page():
         assert image.width >= picture.width > 50
         assert len(set(image.convert("L").get_flattened_data())) > 2, "something is drawn"
     assert plt.get_fignums() == [], "no figure stays open"
+
+
+def test_letters_are_readable_on_a_phone(monkeypatch):
+    """At 343 px, however many panels a figure has: as large as the small print of a map, if not as text."""
+    drawn = []
+    monkeypatch.setattr(figures, "Picture", drawn.append)
+    list(drawings())
+    many = {f"question {k}": {"a": [0.1, 0.2]} for k in range(4)}
+    figures.dots(many)
+    figures.panels({name: {"a": [1.0, 2.0]} for name in many}, xlabel="x")
+    figures.curves({"a": HISTORY}, ("loss", "knn", "spread", "loss"))
+    figures.crops(IMAGES[0], *views_of(7))
+    figures.image_grid(IMAGES[[0] * 8], ["triangle"] * 8)
+    for figure in drawn:
+        figure.canvas.draw()
+        shrunk = min(1, 343 / (figure.get_figwidth() * figures.STYLE["figure.dpi"]))
+        words = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+        smallest = min((text.get_fontsize() for text in words), default=99) * figures.STYLE["figure.dpi"] / 72
+        assert smallest * shrunk > 6, words
+        titles = [ax.title.get_window_extent() for ax in figure.axes if ax.get_title()]
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(titles, 2))
+        plt.close(figure)
 
 
 def test_a_drawing_has_a_dark_twin_with_the_same_colours():

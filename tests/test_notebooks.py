@@ -47,7 +47,7 @@ def test_badge_opens_this_notebook(path):
 def test_first_code_cell_is_the_bootstrap(path):
     code = [c for c in notebooks.load(path)["cells"] if c["cell_type"] == "code"]
     assert notebooks.text(code[0]) == notebooks.bootstrap()
-    assert code[0]["metadata"]["tags"] == ["hide-input"]
+    assert code[0]["metadata"]["tags"] == ["remove-cell"]
     assert f'"git+{notebooks.repository()["url"]}"' in notebooks.text(code[0])
 
 

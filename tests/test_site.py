@@ -177,6 +177,46 @@ def test_the_landing_page_has_its_buttons_and_something_to_move_above_the_fold(b
     tab.close()
 
 
+@pytest.mark.parametrize(
+    ("asked", "page", "place"),
+    [("collapse", "collapse_lab", 2), ("own photos", "your_own_images", 1), ("SimCLR", "simclr", 2)],
+)
+def test_the_search_finds_pages_by_their_titles(asked, page, place, browser, address):
+    """Among the first results, where at most a word of the glossary comes before it."""
+    tab = browser.new_page()
+    errors = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto(f"{address}/search.html?q={asked.replace(' ', '+')}")
+    found = tab.locator("#search-results li > a")
+    found.nth(4).wait_for()
+    first = found.evaluate_all("all => all.map((e) => e.getAttribute('href'))")[:place]
+    assert any(f"/{page}.html" in where for where in first), first
+    assert errors == []
+    tab.close()
+
+
+def test_formulas_are_no_stops_of_the_tab_key(browser, address):
+    tab = browser.new_page()
+    tab.goto(f"{address}/book/contrastive/simclr.html", wait_until="load")
+    tab.evaluate(READY)
+    assert tab.locator("mjx-container").count() > 20
+    assert tab.locator("mjx-container[tabindex='0'], mjx-container [tabindex='0']").count() == 0
+    tab.close()
+
+
+def test_a_wide_table_keeps_its_row_heads_in_sight_on_a_phone(browser, address):
+    tab = browser.new_page(viewport={"width": 375, "height": 800})
+    tab.goto(f"{address}/book/evaluation/comparison.html", wait_until="load")
+    places = tab.locator(".output:has(> table.growing-table)").evaluate_all("""all => all.map((box) => {
+        box.scrollLeft = 1000;
+        const head = box.querySelector("th[scope=row]").getBoundingClientRect();
+        return [box.scrollLeft, head.left - box.getBoundingClientRect().left];
+    })""")
+    assert max(scrolled for scrolled, _ in places) > 40, "the pages' widest tables are wider than a phone"
+    assert all(-1 < place < 12 for _, place in places), places
+    tab.close()
+
+
 BLOCKS = 400_000  # bytes: 2 s of a line of 1.6 Mbit/s; tools/first_paint.py measures in seconds
 
 

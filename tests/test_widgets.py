@@ -461,6 +461,11 @@ def test_pages_fit_and_ids_are_unique(mount, width, theme):
     assert page.evaluate("new Set([...document.querySelectorAll('[type=radio]')].map((e) => e.name)).size") == 6
     unlabelled = "[...document.querySelectorAll('input')].filter((e) => !e.labels.length && !e.ariaLabel).length"
     assert page.evaluate(unlabelled) == 0
+    page.add_style_tag(content="h4, figcaption, p, dt { font-family: serif }")  # as a theme may
+    fonts = page.locator(".sslw *:not(input)").evaluate_all(
+        "all => [...new Set(all.map((e) => getComputedStyle(e).fontFamily))]"
+    )
+    assert len(fonts) == 1
     background = page.locator(".sslw").first.evaluate("e => getComputedStyle(e).backgroundColor")
     assert background == ("rgb(255, 255, 255)" if theme == "light" else "rgb(24, 27, 32)")
 
@@ -528,6 +533,26 @@ def test_a_sphere_says_what_it_shows(mount):
     page.evaluate(FRAME)
     assert page.locator(".sslw-balls .sslw-note").first.inner_text().startswith("untrained")
     assert page.locator(".sslw-epochs").inner_text().split("\n") == ["0", "epoch", "3"]
+
+
+def test_losses_of_two_methods_have_a_scale_each_and_knn_has_chance(mount):
+    g = torch.Generator().manual_seed(0)
+    runs = {name: {e: torch.randn(8, 4, generator=g) for e in (0, 1, 40)} for name in ("SimCLR", "SimSiam")}
+    losses = {"SimCLR": [3.85, 3.0, 1.0], "SimSiam": [-0.1, -0.5, -0.9]}
+    measures = {"loss": losses, "kNN": {"SimCLR": [0.1, 0.2, 0.6], "SimSiam": [0.1, 0.4, 0.5]}}
+    page = mount(EmbeddingSphere(runs, [0, 1] * 4, ["a", "b"], measures))
+    loss, knn = page.locator(".sslw-charts > div").all()
+    assert loss.locator(".sslw-range").inner_text().split() == ["3.85", "\u22120.10", "1.00", "\u22120.90"]
+    assert "each on its own scale" in loss.locator("h4").inner_text()
+    heights = lambda chart: [  # noqa: E731
+        [float(point.split(",")[1]) for point in line.get_attribute("points").split()]
+        for line in chart.locator("polyline").all()
+    ]
+    assert [(h[0], h[-1]) for h in heights(loss)] == [(2, 38), (2, 38)], "both fill the box"
+    assert heights(knn)[0][-1] < heights(knn)[1][-1], "shares are compared on one scale"
+    assert knn.locator(".sslw-range").inner_text().split() == ["0.60", "0.00"]
+    assert "dotted: chance" in knn.locator("h4").inner_text() and knn.locator(".sslw-chance").count() == 1
+    assert page.locator(".sslw-stops").inner_text().split() == ["0", "1", "40"], "the slider's stops are named"
 
 
 def test_one_direction_of_all_epochs_keeps_a_run_comparable():

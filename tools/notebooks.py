@@ -150,7 +150,7 @@ def cleaned(notebook: dict, path: Path) -> dict:
         cell = {"cell_type": "code", "execution_count": None, "id": BOOTSTRAP_ID, "metadata": {}, "outputs": []}
         cells.insert(cells.index(first) + 1, cell | {"source": bootstrap()})
     start = next(c for c in cells if c["id"] == BOOTSTRAP_ID)
-    start["metadata"] = {"tags": ["hide-input"]}
+    start["metadata"] = {"tags": ["remove-cell"]}  # a page on the site needs no installer
 
     for cell in cells:
         cell["source"] = cell["source"].splitlines(keepends=True)

@@ -43,6 +43,8 @@ const primaryButton = (text, onclick) => make("button", { type: "button", class:
 /** What a screen reader says when it changes. */
 const liveText = (attributes = {}) => make("p", { class: "sslw-hidden", "aria-live": "polite", ...attributes });
 
+const MOST_STOPS = 12; // of a slider, named one by one
+
 /** A labelled slider: {row, input, set(value)}. Its read-out shows the true value, even between the slider's steps. */
 function slider({ label, hint = "", min, max, step, format, oninput }) {
   const id = unique();
@@ -55,6 +57,21 @@ function slider({ label, hint = "", min, max, step, format, oninput }) {
     input.setAttribute("aria-valuetext", out.textContent);
   };
   return { row, set, input };
+}
+
+/** The slider of the model's epoch, with the stops under it, which are seldom equally far apart. */
+function epochSlider({ model, epochs }, before = () => {}) {
+  const part = slider({
+    label: "Epoch",
+    min: 0, max: epochs.length - 1, step: 1, format: (e) => epochs[e],
+    oninput: (e) => {
+      before();
+      put(model, "epoch", e);
+    },
+  });
+  const shown = epochs.length > MOST_STOPS ? [epochs[0], epochs.at(-1)] : epochs;
+  part.row.append(make("div", { class: "sslw-stops", "aria-hidden": "true" }, shown.map((e) => make("span", {}, e))));
+  return part;
 }
 
 /** A few words to choose one from: {row, set(value)}. `kinds` are [[value, words]]. */

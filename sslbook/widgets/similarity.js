@@ -178,16 +178,13 @@ function fieldsOf(widget) {
 // -- parts
 
 function partsOf(widget) {
-  const { model, size, epochs, classes, sheet } = widget;
+  const { model, size, classes, sheet } = widget;
   const id = unique();
   const thumbnail = () => make("canvas", { "aria-hidden": "true", width: sheet.width, height: sheet.height });
   const kinds = [["cosine", "Cosine"], ["probability", "Probability"]];
   if (classes.length) kinds.push(["classes", "Mean per class"]);
   return {
-    epoch: slider({
-      label: "Epoch",
-      min: 0, max: epochs.length - 1, step: 1, format: (e) => epochs[e], oninput: (e) => put(model, "epoch", e),
-    }),
+    epoch: epochSlider(widget),
     temperature: temperatureSlider(model),
     shown: choiceSwitch("What the colours show", kinds, (kind) => put(model, "shown", kind)),
     loss: readout("InfoNCE loss"),

@@ -84,18 +84,11 @@ function fieldsOf(widget) {
 // -- parts
 
 function partsOf(widget) {
-  const { model, epochs, measures } = widget;
+  const { epochs, measures } = widget;
   const id = unique();
   return {
     choices: bothSides((side) => choicePart(widget, side, `${id}-${side}`)),
-    epoch: slider({
-      label: "Epoch",
-      min: 0, max: epochs.length - 1, step: 1, format: (e) => epochs[e],
-      oninput: (e) => {
-        stopPlaying(widget);
-        put(model, "epoch", e);
-      },
-    }),
+    epoch: epochSlider(widget, () => stopPlaying(widget)),
     play: primaryButton("Play", () => play(widget)),
     spheres: bothSides((side) => spherePart(widget, side, `${id}-${side}-said`)),
     charts: measures.map((measure) => chartPart(measure, epochs)),
@@ -127,7 +120,7 @@ function spherePart(widget, side, saidId) {
   return { canvas, title, said, item: make("figure", {}, title, canvas, make("figcaption", {}, said)) };
 }
 
-/** A measure's curves of both runs over the epochs. */
+/** A measure's curves of both runs over the epochs; losses of two methods have nothing to share, not even a scale. */
 function chartPart([name, values, chance], epochs) {
   const stroke = { fill: "none", "vector-effect": "non-scaling-stroke" };
   const lines = bothSides((side) => make("polyline", { class: `sslw-line sslw-run-${side}`, ...stroke }));
@@ -137,10 +130,12 @@ function chartPart([name, values, chance], epochs) {
   const plot = make("svg", box, now, chance === null ? "" : level, lines.left, lines.right);
   const [high, low] = [make("span"), make("span")];
   const framed = make("div", { class: "sslw-plot" }, plot, make("div", { class: "sslw-range" }, high, low));
-  const words = [epochs[0], chance === null ? "epoch" : "epoch; dotted: chance", epochs.at(-1)];
-  const axis = make("div", { class: "sslw-epochs" }, words.map((word) => make("span", {}, word)));
-  const item = make("div", {}, make("h4", {}, name), framed, axis);
-  return { name, values, chance, lines, level, now, high, low, plot, item };
+  const axis = make("div", { class: "sslw-epochs" }, [epochs[0], "epoch", epochs.at(-1)].map((e) => make("span", {}, e)));
+  const apart = name === "loss";
+  const remark = apart ? "each on its own scale" : chance === null ? "" : "dotted: chance";
+  const title = make("h4", {}, `${name} `, make("small", {}, remark));
+  const item = make("div", {}, title, framed, axis);
+  return { name, values, chance, apart, lines, level, now, high, low, plot, item };
 }
 
 /** What the balls show of the embeddings, and what they leave out. */
@@ -192,19 +187,22 @@ function drawSide(widget, side, run, e) {
   drawSphere(widget, canvas, pointsAt(bytes, shape, run, e));
 }
 
-function drawChart({ runs, epochs }, { name, values, chance, lines, level, now, plot, ...range }, shown, e) {
+function drawChart({ runs, epochs }, chart, shown, e) {
+  const { name, values, chance, apart, lines, level, now, plot } = chart;
   const curves = bothSides((side) => values[shown[side]]);
-  const { low, high, y } = scaled(Object.values(curves), chance);
-  for (const end of ["y1", "y2"]) level.setAttribute(end, chance === null ? 0 : y(chance));
+  const scales = bothSides((side) => scaled(apart ? [curves[side]] : Object.values(curves), chance));
+  for (const end of ["y1", "y2"]) level.setAttribute(end, chance === null ? 0 : scales.left.y(chance));
   const x = (i) => (epochs.length > 1 ? (100 * i) / (epochs.length - 1) : 50);
   for (const side of SIDES) {
-    const points = curves[side].map((v, i) => (Number.isFinite(v) ? `${x(i)},${y(v)}` : ""));
+    const points = curves[side].map((v, i) => (Number.isFinite(v) ? `${x(i)},${scales[side].y(v)}` : ""));
     lines[side].setAttribute("points", points.filter(Boolean).join(" "));
   }
   now.setAttribute("x1", x(e));
   now.setAttribute("x2", x(e));
-  range.high.textContent = number(high);
-  range.low.textContent = number(low);
+  for (const end of ["high", "low"]) {
+    const words = (side) => make("span", { class: apart ? `sslw-run-${side}` : "" }, number(scales[side][end]));
+    chart[end].replaceChildren(...(apart ? SIDES : ["left"]).map(words));
+  }
   const said = SIDES.map((side) => `${runs[shown[side]]} ${number(curves[side][e])}`).join(", ");
   plot.setAttribute("aria-label", `${name} over the epochs: ${said}`);
 }
