@@ -23,7 +23,6 @@ ARGUMENTS = {  # parts that a method's own arguments take away
     "stop-gradient": {"stop_gradient": False},
     "predictor": {"predictor": False},
     "slow target": {"tau": 0.0, "schedule": False},
-    "redundancy term": {"lambd": 0.0},
     "slow keys, m = 0": {"m": 0.0},
     "slow keys, m = 0.9": {"m": 0.9},
 }
@@ -33,7 +32,6 @@ PATIENTS: dict[str, tuple[str | None, ...]] = {
     "MoCo": (None, "slow keys, m = 0", "slow keys, m = 0.9"),
     "BYOL": (None, "predictor", "slow target", "batch norm in the heads", "batch statistics"),
     "SimSiam": (None, "stop-gradient", "predictor", "batch norm in the heads", "batch statistics", "weight decay"),
-    "BarlowTwins": (None, "redundancy term"),
 }
 
 
