@@ -188,18 +188,16 @@ def panels(
 def spectra(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Picture:
     """{panel: {line: one row of values for each seed}}: values from the largest on, both axes logarithmic.
 
-    A line is the seeds' geometric mean, its band reaches from the lowest to the highest. Values below 1e-7, which are
-    rounding errors of float32, are drawn there.
+    Each seed has a thin line. Values below 1e-7, which are rounding errors of float32, are drawn there.
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = _panels(len(panels), 2.9, 2.8, sharex=True, sharey=True)
         for ax, (title, spectra_of) in zip(axes, panels.items()):
             for color, (name, seeds) in zip(COLORS, spectra_of.items()):
-                values = np.maximum(np.array(seeds, dtype=float), 1e-7)
-                places = np.arange(1, values.shape[1] + 1)
-                ax.plot(places, np.exp(np.log(values).mean(axis=0)), color=color, label=name)
-                ax.fill_between(places, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, linewidth=0)
-            ax.set(xscale="log", yscale="log", title=title, ylim=(1e-10, 2))  # with room for the names
+                for seed, values in enumerate(seeds):
+                    places, heights = np.arange(1, len(values) + 1), np.maximum(values, 1e-7)
+                    ax.plot(places, heights, color=color, linewidth=1.1, label=None if seed else name)
+            ax.set(xscale="log", yscale="log", title=title, ylim=(1e-12, 2))  # with room for the names
             ax.legend(frameon=False, fontsize=8, loc="lower left")
         figure.supxlabel("direction, from the strongest to the weakest", fontsize=9)
         figure.supylabel("singular value", fontsize=9)
