@@ -99,6 +99,12 @@ def _checked(features: Tensor, labels: Tensor, which: str) -> Tensor:
     return _finite(features)
 
 
+def _standardised(train_features: Tensor, test_features: Tensor) -> tuple[Tensor, ...]:
+    """Both with the training set's mean taken away, and divided by its deviation."""
+    mean, deviation = train_features.mean(dim=0), (train_features.var(dim=0) + 1e-6).sqrt()
+    return tuple((f - mean) / deviation for f in (train_features, test_features))
+
+
 def _count(labels: Tensor) -> str:
     return str(len(labels)) if labels.ndim == 1 else str(tuple(labels.shape))
 
@@ -177,8 +183,7 @@ def linear_evaluation(
     test_features = _checked(test_features, test_labels, "test")
     if len(train_labels.unique()) < 2:
         raise ValueError("there is one class only: nothing to tell apart")
-    mean, deviation = train_features.mean(dim=0), (train_features.var(dim=0) + 1e-6).sqrt()
-    x, x_test = ((f - mean) / deviation for f in (train_features, test_features))
+    x, x_test = _standardised(train_features, test_features)
     classifier = nn.Linear(x.shape[1], int(train_labels.max()) + 1).to(x)
     nn.init.zeros_(classifier.weight)
     nn.init.zeros_(classifier.bias)
@@ -209,8 +214,7 @@ def explained(
     not finite.
     """
     train_features, test_features = _finite(train_features).double(), _finite(test_features).double()
-    mean, deviation = train_features.mean(dim=0), (train_features.var(dim=0) + 1e-6).sqrt()
-    x, x_test = ((f - mean) / deviation for f in (train_features, test_features))
+    x, x_test = _standardised(train_features, test_features)
     known, asked = (v.to(x).view(len(v), -1) for v in (train_values, test_values))
     penalty = ridge * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     weights = torch.linalg.solve(x.T @ x + penalty, x.T @ (known - known.mean(dim=0)))
