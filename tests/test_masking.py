@@ -318,6 +318,32 @@ def test_mouse_keyboard_slider_and_new_mask(visit):
     assert not holes.any() and page.locator("dd b").first.inner_text() == "\u2013", "no error where nothing is hidden"
 
 
+def test_all_none_and_undo(visit):
+    """Undo takes back a click, a whole stroke and a button, one after the other, and then does nothing."""
+    widget = MAEExplorer(network(), pictures())
+    page = visit(widget)
+    page.wait_for_function(LIVE)
+    masks, go = [pressed(page)], lambda name: page.get_by_role("button", name=name, exact=True)
+    go("row 3, column 4").press("Space")
+    masks.append(pressed(page))
+    box = page.locator(".sslw-picture-masked").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 5, steps=12)
+    page.mouse.up()
+    masks.append(pressed(page))
+    assert (masks[2] != masks[1]).sum() > 1
+    go("Show all").click()
+    page.wait_for_function("() => !document.querySelector('[aria-pressed=true]')")
+    masks.append(torch.zeros(64, dtype=torch.bool))
+    go("Hide all").click()
+    page.wait_for_function("() => document.querySelectorAll('[aria-pressed=true]').length === 64")
+    for mask in [*masks[::-1], masks[0]]:
+        go("Undo").click()
+        page.evaluate(FRAME)
+        assert torch.equal(pressed(page), mask)
+
+
 def test_a_finger_hides_on_the_masked_picture_and_scrolls_on_the_others(visit):
     page = visit(MAEExplorer(network(), pictures()), has_touch=True, viewport={"width": 375, "height": 700})
     page.wait_for_function(LIVE)

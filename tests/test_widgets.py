@@ -51,7 +51,7 @@ def batch(n=8, dim=16, epochs=3, seed=0):
     return {e: torch.cat([image, image]) * (e + 0.5) + noise for e in range(epochs)}
 
 
-def first_views(explorer, images, i, views=6, seed=0):
+def first_views(explorer, images, i, views=6, seed=9):
     """What the explorer must show at first for image i."""
     u = torch.rand(views, DRAWS, generator=torch.Generator().manual_seed(seed))
     a = explorer.augmentation
@@ -84,7 +84,7 @@ def test_explorer_of_a_crop_has_colours_to_add():
     explorer = AugmentationExplorer(pictures(), crop)
     assert explorer.augmentation.jitter == 0 and explorer.augmentation.brightness == 0.8
     assert torch.equal(first_views(explorer, pictures(), 1), crop.apply(
-        pictures()[[1] * 6], crop.parameters(torch.rand(6, DRAWS, generator=torch.Generator().manual_seed(0)), 32, 32)
+        pictures()[[1] * 6], crop.parameters(torch.rand(6, DRAWS, generator=torch.Generator().manual_seed(9)), 32, 32)
     ))  # fmt: skip
 
 
@@ -267,6 +267,26 @@ def test_explorer_draws_first_views_and_follows_sliders(mount):
     page.evaluate(FRAME)
     explorer.sliders = explorer.start
     assert_shown(page, first_views(explorer, images, 1, seed=5))
+
+
+@pytest.mark.parametrize("view", [views.simclr_views(32)[0], views.cifar_views(32)[0]], ids=["simclr", "cifar"])
+def test_the_first_views_are_of_every_kind(view):
+    """Or the first slider that a text names would change nothing that the reader sees."""
+    p = view.parameters(torch.frombuffer(
+        bytearray(AugmentationExplorer(pictures(), view).uniforms), dtype=torch.float32
+    ).view(6, DRAWS), 32, 32)  # fmt: skip
+    assert p.flip.sum() == 2 and p.grey.sum() == 1
+    assert not p.grey[0] and (p.factors[0] != torch.tensor([1.0, 1, 1, 0])).all(), "the chosen view is recoloured"
+
+
+@pytest.mark.parametrize(("width", "height"), [(375, 812), (720, 720)])  # a phone, the book's column on a laptop
+def test_a_slider_is_in_sight_with_the_views_and_with_the_film(mount, width, height):
+    page = mount(AugmentationExplorer(pictures(8), EVERYTHING), viewport={"width": width, "height": 900})
+    top = page.locator(".sslw-views").bounding_box()["y"]
+    strength, film = page.get_by_label("Colour strength").bounding_box(), page.locator(".sslw-film").bounding_box()
+    room = height - 60  # the bar of the book stays on top
+    assert strength["y"] + strength["height"] - top < 2 / 3 * room
+    assert film["y"] + film["height"] - strength["y"] < room
 
 
 def test_new_views_are_the_same_for_everyone(mount):

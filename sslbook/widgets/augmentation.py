@@ -26,7 +26,8 @@ class AugmentationExplorer(anywidget.AnyWidget):
             are (N * 3 * H * W bytes): a dozen of 32 px is 36 kB.
         augmentation: the family of views that the sliders start from.
         labels: N names of the images, for captions and screen readers.
-        seed: seeds the uniform numbers of the first views, and those of the button "New views".
+        seed: seeds the uniform numbers of the first views, and those of the button "New views". With the default half
+            of them are mirrored, one is grey, and the first is recoloured.
         views: how many views, in 1..12.
 
     The first views of image i are `augmentation.apply(images[[i] * views], augmentation.parameters(u, H, W))` with
@@ -53,7 +54,7 @@ class AugmentationExplorer(anywidget.AnyWidget):
         images: Tensor,
         augmentation: Augmentation,
         labels: Sequence[str] | None = None,
-        seed: int = 0,
+        seed: int = 9,
         views: int = 6,
         **kwargs,
     ):

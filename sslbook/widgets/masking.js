@@ -125,6 +125,7 @@ function stateOf(model) {
     draws: 0, // how often a new mask was drawn
     stroke: null, // while a pointer is down: does it hide or show?
     before: null, // and the mask before it came down
+    past: [], // masks that Undo can bring back, the last one last
     network: null, // as long as there is none, stored pictures are shown
     candidate: null, // the one that is tried
     place: "", // where it runs
@@ -150,13 +151,24 @@ function point({ root, grid, network }, patch) {
   root.style.setProperty("--column", patch % grid);
 }
 
+/** The reader makes another mask, which Undo takes back. */
+function change(widget, hidden) {
+  const now = widget.model.get("hidden");
+  if (String(now) !== String(hidden)) widget.past.push(now);
+  put(widget.model, "hidden", hidden);
+}
+
+function undo(widget) {
+  if (widget.past.length) put(widget.model, "hidden", widget.past.pop());
+}
+
 function newMask(widget) {
   const { model, patches, start } = widget;
   widget.draws += 1;
   const u = drawnAgain(patches, model.get("seed"), widget.draws);
   widget.order = [...u.keys()].sort((a, b) => u[a] - u[b]);
   const now = hiddenIn(model.get("hidden"));
-  put(model, "hidden", firstOf(widget.order, now % patches ? now : start)); // all or none can be hidden in one way only
+  change(widget, firstOf(widget.order, now % patches ? now : start)); // all or none can be hidden in one way only
 }
 
 /** The stop of the slider that is nearest to n hidden patches. */
@@ -225,7 +237,12 @@ function partsOf(widget) {
       min: 0, max: 1, step: 1, format: (stop) => percent(widget.stops[stop] / patches),
       oninput: (stop) => put(model, "hidden", firstOf(widget.order, widget.stops[stop])),
     }),
-    fresh: primaryButton("New mask", () => newMask(widget)),
+    buttons: [
+      primaryButton("New mask", () => newMask(widget)),
+      button("Hide all", () => change(widget, new Array(patches).fill(true))),
+      button("Show all", () => change(widget, new Array(patches).fill(false))),
+      button("Undo", () => undo(widget)),
+    ],
     error: readout("Error on hidden patches (MSE)"),
     guess: readout("Error of the picture\u2019s mean colour", "mean squared difference, colours from 0 to 1"),
     time: readout("Prediction"),
@@ -250,8 +267,7 @@ function latticeSwitches(widget) {
       onblur: () => point(widget, null),
       onclick: () => {
         if (widget.fallen) return;
-        hide(widget, i, !model.get("hidden")[i]);
-        model.save_changes();
+        change(widget, model.get("hidden").map((h, j) => (i === j ? !h : h)));
       },
       onkeydown: (event) => {
         const to = patchAfter(event.key, i, grid);
@@ -312,9 +328,10 @@ function listenToPointer(widget, kind, stage) {
     },
     pointerleave: () => point(widget, null),
     pointercancel: () => {
-      if (widget.stroke !== null) model.set("hidden", widget.before); // the finger scrolls the page
+      if (widget.stroke !== null) model.set("hidden", widget.before); // the finger scrolls the page, and nothing is undone
     },
     lostpointercapture: () => {
+      if (widget.stroke !== null && String(widget.before) !== String(model.get("hidden"))) widget.past.push(widget.before);
       widget.stroke = null;
       model.save_changes();
     },
@@ -323,8 +340,8 @@ function listenToPointer(widget, kind, stage) {
 }
 
 function layout({ parts }) {
-  const { thumbs, panels, status, again, ratio, fresh, error, guess, time, live } = parts;
-  const buttons = make("div", { class: "sslw-buttons" }, fresh);
+  const { thumbs, panels, status, again, ratio, error, guess, time, live } = parts;
+  const buttons = make("div", { class: "sslw-buttons" }, parts.buttons);
   again.hidden = true;
   return [
     thumbs.row,
@@ -505,7 +522,8 @@ function keepToStored(widget) {
 function settle(widget, text) {
   const { root, network, fallen, parts } = widget;
   parts.status.textContent = text;
-  parts.fresh.disabled = fallen;
+  if (fallen) widget.past = [];
+  for (const button of parts.buttons) button.disabled = fallen;
   for (const button of parts.switches) button.setAttribute("aria-disabled", fallen);
   root.classList.toggle("sslw-touchable", network !== null);
   changed(widget);
