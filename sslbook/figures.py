@@ -279,8 +279,8 @@ def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], 
             for i, line in enumerate(values):
                 for j, v in enumerate(line):
                     ink = "white" if abs(apart[i, j]) > 0.3 else "black"
-                    ax.text(j, i - 0.14, f"{v.mean():.2f}", ha="center", va="center", fontsize=9, color=ink)
-                    ends = f"{v.min():.2f} to {v.max():.2f}"
+                    ax.text(j, i - 0.14, _short(v.mean()), ha="center", va="center", fontsize=9, color=ink)
+                    ends = f"{_short(v.min())} to {_short(v.max())}" if len(v) > 1 else ""
                     ax.text(j, i + 0.27, ends, ha="center", va="center", fontsize=8, color=ink)
             ax.set_yticks(range(len(rows)), rows)
             ax.set_xticks(range(len(columns)), columns)
@@ -289,6 +289,12 @@ def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], 
             ax.set_title(title, loc="left", fontweight="bold")
         figure.colorbar(image, ax=axes[:, 0], label=f"above or below “{reference}”", shrink=0.6)
         return Picture(figure)
+
+
+def _short(value: float) -> str:
+    """Two decimals and no nought before the point: .52, -.03, 1.00."""
+    value = round(float(value), 2) + 0.0  # no minus before .00
+    return f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
 
 
 class Table:

@@ -101,3 +101,9 @@ def test_the_growing_table():
     assert '<th scope="row">pixels</th><td>0.250</td><td>–</td>' in html, "a question not asked is a dash"
     assert "&lt;b&gt;" in html and "<caption>Cap &amp; tion</caption>" in html
     assert repr(table).splitlines()[1].split() == ["encoder", "kNN", "hue"]
+
+
+def test_numbers_in_small_cells_are_short():
+    assert [figures._short(x) for x in (0.518, -0.031, -0.001, 1.0, 0.999, -1.2)] == [
+        ".52", "-.03", ".00", "1.00", "1.00", "-1.20"
+    ]  # fmt: skip
