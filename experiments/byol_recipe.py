@@ -18,7 +18,6 @@ plan = BUDGETS["cpu"]
 recipe = plan.recipe("BYOL")
 CHANGES = {  # what is changed: arguments of BYOL, of pretrain
     "the recipe": ({}, {}),
-    "a slower target, tau from 0.99": ({"tau": 0.99}, {}),
     "SGD": ({}, sgd(0.1)),
     "SGD, and the predictor ten times as fast": ({"predictor_lr": 10.0}, sgd(0.1)),
 }
