@@ -112,7 +112,7 @@ class Lab:
         if log is None:
             raise FileNotFoundError(f"results/studies/{name}.json is not there: it lies in the book's repository")
         print(f"{log['minutes']:.0f} minutes, {log['date'][:10]}; again: {log['again']}")
-        rows = [{column: row[column] for column in columns or row} for row in log["rows"]]
+        rows = [{column: in_words(row[column]) for column in columns or row} for row in log["rows"]]
         seeds = f"means of {len(log['seed'])} seeds" if isinstance(log["seed"], list) else "one seed"
         return figures.Table(rows, f"One change at a time (the shapes, cpu budget, {seeds})")
 
@@ -314,6 +314,11 @@ def compact(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if len({row["network"] for row in rows} - {"none"}) > 1:
         return rows
     return [{question: answer for question, answer in row.items() if question != "network"} for row in rows]
+
+
+def in_words(value: Any) -> Any:
+    """A cell of a table: the numbers of several seeds in one text, all else as it is."""
+    return ", ".join(f"{x:.2f}" for x in value) if isinstance(value, list) else value
 
 
 def show_source(*parts: Any):
