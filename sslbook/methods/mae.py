@@ -181,7 +181,7 @@ register(
             adamw(3e-3, 0.05, batch_size=32, views=crop_views(32, 0.5)),
             length=0.45,
             source="experiments/mae_recipe.py",
-            expected={"kNN": 0.224, "linear": 0.590},
+            expected={"kNN": 0.237, "linear": 0.588},
             cost="122 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
