@@ -5,7 +5,6 @@
 writes results/studies/byol-recipe.json. The images are not those that the book reports on.
 """
 
-import time
 from statistics import fmean
 
 from sslbook import evaluate, results, sets
@@ -38,14 +37,14 @@ def row_of(name: str, train, test) -> dict:
 
 def main() -> None:
     train, test = sets.load("shapes", train=plan.train, test=plan.test, seed=IMAGES)
-    start, rows = time.perf_counter(), []
-    for name in CHANGES:
-        rows.append(row_of(name, train, test))
-        print(rows[-1], flush=True)
     config = dict(method=recipe.method, train={k: v for k, v in recipe.train.items() if k != "views"}, images=IMAGES)
-    minutes, again = (time.perf_counter() - start) / 60, "python experiments/byol_recipe.py"
-    log = dict(rows=rows, config=config, seed=SEEDS, minutes=minutes, again=again)
-    print(results.write("results/studies/byol-recipe.json", **log))
+    study = results.Study(
+        "byol-recipe", keep=False, config=config, seed=SEEDS, again="python experiments/byol_recipe.py"
+    )
+    for name in CHANGES:
+        study.rows.append(row_of(name, train, test))
+        print(study.rows[-1], flush=True)
+    print(study.write())
 
 
 if __name__ == "__main__":

@@ -9,40 +9,23 @@ end; kNN and a linear probe. Rows that the log holds are not made again.
 """
 
 import argparse
-import time
 from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from sslbook import evaluate, results
-from sslbook.budget import BUDGETS, Budget
-from sslbook.callbacks import Callback, Probe
+from sslbook.budget import BUDGETS
+from sslbook.callbacks import Probe
+from sslbook.chapter import Snapshots
 from sslbook.images import ImageSet
 from sslbook.methods import Method
 from sslbook.patients import PATIENTS, options, remove, to_z
-from sslbook.pretrain import Run, pretrain
+from sslbook.pretrain import pretrain
 
 WATCHED = 256
-
-
-class Watch(Callback):
-    """Spread and RankMe of z after every epoch, as the loss sees z and in eval mode."""
-
-    def __init__(self, images: ImageSet):
-        self.images, self.columns = images, {}
-
-    def start(self, run: Run) -> None:
-        self.keep(run.method)
-
-    def after_epoch(self, run: Run) -> None:
-        self.keep(run.method)
-
-    def keep(self, method: Method) -> None:
-        for mode, z in (("", seen(method, self.images)), (", eval mode", evaluate.embed(to_z(method), self.images))):
-            self.columns.setdefault(f"spread{mode}", []).append(evaluate.spread(z))
-            self.columns.setdefault(f"RankMe{mode}", []).append(evaluate.rankme(z))
 
 
 def seen(method: Method, images: ImageSet) -> torch.Tensor:
@@ -55,25 +38,35 @@ def spectrum(z: torch.Tensor) -> list[float]:
     return (torch.linalg.svdvals(u - u.mean(dim=0)) / len(u) ** 0.5).tolist()
 
 
-def row_of(plan: Budget, name: str, part: str | None, seed: int, *, epochs: int | None = None) -> dict[str, Any]:
+def measures(method: Method, images: ImageSet) -> dict[str, float]:
+    """Spread and RankMe of z, as the loss sees z and in eval mode."""
+    columns = {}
+    for mode, z in (("", seen(method, images)), (", eval mode", evaluate.embed(to_z(method), images))):
+        columns |= {f"spread{mode}": evaluate.spread(z), f"RankMe{mode}": evaluate.rankme(z)}
+    return columns
+
+
+def learnt(encoder: nn.Module, train: ImageSet, test: ImageSet) -> dict[str, float]:
+    """kNN and linear probe, as in `evaluate.report`."""
+    features = evaluate.embed(encoder, train), train.labels, evaluate.embed(encoder, test), test.labels
+    k = evaluate.neighbours(train.labels)
+    return dict(kNN=evaluate.knn(*features, k=k), linear=evaluate.linear_evaluation(*features))
+
+
+def row_of(method: Method, settings: dict[str, Any], seed: int, train: ImageSet, test: ImageSet) -> dict[str, Any]:
     """A patient's whole course."""
-    train, test = plan.load()
     watched = test[:WATCHED]
-    method, settings = remove(plan, name, part, seed), options(plan, name, part)
-    if epochs is not None:
-        settings = settings | dict(epochs=epochs)
-    untrained = evaluate.report(method.encoder, train, test)
-    watch, probe = Watch(watched), Probe(train, test, every=max(1, settings["epochs"] // 8))
+    untrained = learnt(method.encoder, train, test)
+    watch = Snapshots(lambda method: measures(method, watched))
+    probe = Probe(train, test, every=max(1, settings["epochs"] // 8))
     history = pretrain(method, train, seed=seed, show_progress=False, callbacks=[watch, probe], **settings)
-    report = evaluate.report(method.encoder, train, test)
+    kept = list(watch.by_epoch.values())
+    columns = {column: [row[column] for row in kept] for column in kept[0]}
     return dict(
-        method=name,
-        part=part,
-        untrained={question: untrained[question] for question in ("kNN", "linear")},
-        kNN=report["kNN"],
-        linear=report["linear"],
+        untrained=untrained,
+        **learnt(method.encoder, train, test),
         spectrum=spectrum(seen(method, watched)),
-        curves=dict(loss=history["loss"], knn=history["knn"], **watch.columns),
+        curves=dict(loss=history["loss"], knn=history["knn"], **columns),
     )
 
 
@@ -86,25 +79,19 @@ def main() -> None:
     plan, name = BUDGETS["cpu"], f"collapse-{arguments.seed}"
     if arguments.small:
         plan = replace(plan, train=512, test=256)
-    study = (not arguments.small and results.study(name)) or dict(rows=[], minutes=0, cpu_minutes=0)
-    rows, minutes, cpu_minutes = study["rows"], study["minutes"], study["cpu_minutes"]
-    known = {(row["method"], row["part"]) for row in rows}
-    wall, cpu = time.perf_counter(), time.process_time()
+    train, test = plan.load()
+    again = f"python experiments/collapse.py --seed {arguments.seed}"
+    study = results.Study(name, dry=arguments.small, seed=arguments.seed, again=again)
+    known = {(row["method"], row["part"]) for row in study.rows}
     for method in [arguments.method] if arguments.method else PATIENTS:
         for part in PATIENTS[method]:
             if (method, part) in known:
                 continue
-            row = row_of(plan, method, part, arguments.seed, epochs=1 if arguments.small else None)
+            patient = remove(plan, method, part, arguments.seed)
+            settings = options(plan, method, part) | (dict(epochs=1) if arguments.small else {})
+            row = dict(method=method, part=part) | row_of(patient, settings, arguments.seed, train, test)
             print(method, part, f"kNN {row['kNN']:.3f}, RankMe {row['curves']['RankMe'][-1]:.1f}", flush=True)
-            rows.append(row)
-            if not arguments.small:
-                about = dict(
-                    minutes=minutes + (time.perf_counter() - wall) / 60,
-                    cpu_minutes=cpu_minutes + (time.process_time() - cpu) / 60,
-                    seed=arguments.seed,
-                    again=f"python experiments/collapse.py --seed {arguments.seed}",
-                )
-                results.write(f"results/studies/{name}.json", rows=rows, **about)
+            study.add(row)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ made again.
 """
 
 import argparse
-import time
 from dataclasses import replace
 
 import torch
@@ -83,24 +82,19 @@ def main() -> None:
     plan, name = BUDGETS[options.budget], f"labels-{options.budget}-{options.seed}"
     if options.small:
         plan = replace(plan, train=2560, test=256)
-    study = (not options.small and results.study(name)) or dict(rows=[], minutes=0, cpu_minutes=0)
-    rows, minutes, cpu_minutes = study["rows"], study["minutes"], study["cpu_minutes"]
-    wall, cpu = time.perf_counter(), time.process_time()
-    known = {(row["labels"], row["rival"]) for row in rows}
+    study = results.Study(
+        name,
+        dry=options.small,
+        seed=options.seed,
+        method=METHOD,
+        epochs=LONGER[plan.name] * plan.recipe(METHOD).train["epochs"],
+        steps=STEPS[plan.name],
+        again=f"python experiments/labels.py {plan.name} --seed {options.seed}",
+    )
+    known = {(row["labels"], row["rival"]) for row in study.rows}
     for row in rows_of(plan, options.seed, known, options.small):
         print(row, flush=True)
-        rows.append(row)
-        if not options.small:
-            about = dict(
-                minutes=minutes + (time.perf_counter() - wall) / 60,
-                cpu_minutes=cpu_minutes + (time.process_time() - cpu) / 60,
-                seed=options.seed,
-                method=METHOD,
-                epochs=LONGER[plan.name] * plan.recipe(METHOD).train["epochs"],
-                steps=STEPS[plan.name],
-                again=f"python experiments/labels.py {plan.name} --seed {options.seed}",
-            )
-            results.write(f"results/studies/{name}.json", rows=rows, **about)
+        study.add(row)
 
 
 if __name__ == "__main__":

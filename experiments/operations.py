@@ -10,7 +10,6 @@ itself). Rows that the log holds are not made again.
 """
 
 import argparse
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -84,10 +83,9 @@ def main() -> None:
     plan, name = BUDGETS["cpu"], f"operations-{arguments.seed}"
     if arguments.small:
         plan = replace(plan, train=512, test=256)
-    study = (not arguments.small and results.study(name)) or dict(rows=[], minutes=0, cpu_minutes=0)
-    rows, minutes, cpu_minutes = study["rows"], study["minutes"], study["cpu_minutes"]
-    known = {row["run"] for row in rows}
-    wall, cpu = time.perf_counter(), time.process_time()
+    again = f"python experiments/operations.py --seed {arguments.seed}"
+    study = results.Study(name, dry=arguments.small, seed=arguments.seed, method=METHOD, again=again)
+    known = {row["run"] for row in study.rows}
     for run in RUNS:
         if run in known:
             continue
@@ -95,16 +93,7 @@ def main() -> None:
         for place in ("h", "z"):
             factors = ", ".join(f"{factor} {share:.2f}" for factor, share in row[place]["factors"].items())
             print(f"{run}, {place}: kNN {row[place]['kNN']:.3f}, {factors}", flush=True)
-        rows.append(row)
-        if not arguments.small:
-            about = dict(
-                minutes=minutes + (time.perf_counter() - wall) / 60,
-                cpu_minutes=cpu_minutes + (time.process_time() - cpu) / 60,
-                seed=arguments.seed,
-                method=METHOD,
-                again=f"python experiments/operations.py --seed {arguments.seed}",
-            )
-            results.write(f"results/studies/{name}.json", rows=rows, **about)
+        study.add(row)
 
 
 if __name__ == "__main__":

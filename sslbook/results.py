@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,6 +108,37 @@ def study(name: str) -> dict[str, Any] | None:
     found = folder()
     path = found / f"studies/{name}.json" if found else None
     return json.loads(path.read_text()) if path and path.is_file() else None
+
+
+class Study:
+    """A study in the making, results/studies/<name>.json: its rows, and the time that all of them took.
+
+    Args:
+        name: of the file.
+        keep: go on from the rows that the log holds, if there is one.
+        dry: write nothing, and read nothing.
+        about: the log's other entries, such as seed and the command that makes it again.
+    """
+
+    def __init__(self, name: str, *, keep: bool = True, dry: bool = False, **about: Any):
+        log = study(name) if keep and not dry else None
+        self.name, self.dry, self.about = name, dry, about
+        self.rows = log["rows"] if log else []
+        self.earlier = (log["minutes"], log["cpu_minutes"]) if log else (0, 0)
+        self.start = time.perf_counter(), time.process_time()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """One more row, written at once, so that a run that is stopped goes on after it."""
+        self.rows.append(row)
+        if not self.dry:
+            self.write()
+
+    def write(self) -> Path:
+        """The log as it is now."""
+        now = time.perf_counter(), time.process_time()
+        minutes, cpu_minutes = (old + (t - start) / 60 for old, t, start in zip(self.earlier, now, self.start))
+        path = f"results/studies/{self.name}.json"
+        return write(path, rows=self.rows, minutes=minutes, cpu_minutes=cpu_minutes, **self.about)
 
 
 def studies(name: str) -> list[dict[str, Any]]:

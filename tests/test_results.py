@@ -177,3 +177,19 @@ def test_the_repository_s_studies_are_complete():
         missing = {"rows", "seed", "date", "commit", "machine", "minutes", "again"} - log.keys()
         assert not missing, f"{path.name} lacks {missing}"
         assert all(log["rows"][0].keys() == row.keys() for row in log["rows"])
+
+
+def test_a_study_goes_on_from_its_log_and_adds_its_time(tmp_path, monkeypatch):
+    (tmp_path / "results/studies").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(results, "folder", lambda: tmp_path / "results")
+    results.Study("dry", dry=True).add({"x": 1})
+    assert not list(tmp_path.glob("results/studies/*"))
+    results.Study("s", seed=3).add({"x": 1})
+    before = results.study("s")
+    again = results.Study("s", seed=3)
+    again.add({"x": 2})
+    log = results.study("s")
+    assert log["rows"] == [{"x": 1}, {"x": 2}] and log["seed"] == 3
+    assert log["minutes"] > before["minutes"] > 0 and log["cpu_minutes"] >= before["cpu_minutes"]
+    assert results.Study("s", keep=False).rows == []
