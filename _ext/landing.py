@@ -22,8 +22,9 @@ def enliven(app, pagename, templatename, context, doctree):
         "<svg ", '<svg role="img" aria-label="Pictures in a ring, tied to those most like them" ', 1
     )
     script = SCRIPT.read_text(encoding="utf-8")
-    live = LIVE.format(drawing=drawing, script=script, pictures=r"{pictures}")
-    context["body"] = PICTURES.sub(lambda found: live.replace("{pictures}", found[1]), context["body"], count=1)
+    context["body"] = PICTURES.sub(
+        lambda found: LIVE.format(drawing=drawing, script=script, pictures=found[1]), context["body"], count=1
+    )
 
 
 def setup(app):

@@ -323,16 +323,7 @@ function render({ model, el }) {
   const widget = { model, ...stateOf(model) };
   widget.parts = partsOf(widget);
   root.append(...layout(widget));
-  widget.address = addressState(root, "augmentation", fieldsOf(widget), () => draw(widget));
-  const { soon, cancel } = oncePerFrame(() => draw(widget));
-  const ignore = listen(model, ["sliders"], soon);
-  draw(widget);
-  return () => {
-    ignore();
-    cancel();
-    widget.address.stop();
-    root.remove();
-  };
+  return keepDrawn(widget, root, { kind: "augmentation", fields: fieldsOf(widget), traits: ["sliders"], draw });
 }
 
 export default { render };

@@ -381,18 +381,13 @@ function render({ model, el }) {
   const widget = { model, ...stateOf(model) };
   widget.parts = partsOf(widget);
   root.append(...layout(widget));
-  widget.address = addressState(root, "correlation", fieldsOf(widget), () => draw(widget));
-  const { soon, cancel } = oncePerFrame(() => draw(widget));
-  const ignore = listen(model, ["epoch", "row", "column", "reach"], soon);
   if (widget.sheet) widget.sheet.image.onload = () => focus(widget);
-  draw(widget);
+  const traits = ["epoch", "row", "column", "reach"];
+  const stop = keepDrawn(widget, root, { kind: "correlation", fields: fieldsOf(widget), traits, draw });
   return () => {
     clearInterval(widget.playing);
-    ignore();
-    cancel();
-    widget.address.stop();
+    stop();
     widget.sheet?.free();
-    root.remove();
   };
 }
 

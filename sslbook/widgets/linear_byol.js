@@ -228,16 +228,8 @@ function render({ model, el }) {
   const widget = { model };
   widget.parts = partsOf(widget);
   root.append(...layout(widget.parts));
-  widget.address = addressState(root, "linear-byol", fieldsOf(widget), () => draw(widget));
-  const { soon, cancel } = oncePerFrame(() => draw(widget));
-  const ignore = listen(model, [...Object.keys(RANGES), "kind"], soon);
-  draw(widget);
-  return () => {
-    ignore();
-    cancel();
-    widget.address.stop();
-    root.remove();
-  };
+  const traits = [...Object.keys(RANGES), "kind"];
+  return keepDrawn(widget, root, { kind: "linear-byol", fields: fieldsOf(widget), traits, draw });
 }
 
 export default { render };

@@ -211,6 +211,23 @@ function oncePerFrame(draw) {
   return { soon, cancel: () => cancelAnimationFrame(frame) };
 }
 
+/**
+ * Draw a widget now, when one of these traits of its model changes, and when the page's address does, until the function
+ * that comes back takes it off the page.
+ */
+function keepDrawn(widget, root, { kind, fields, traits, draw }) {
+  widget.address = addressState(root, kind, fields, () => draw(widget));
+  const { soon, cancel } = oncePerFrame(() => draw(widget));
+  const ignore = listen(widget.model, traits, soon);
+  draw(widget);
+  return () => {
+    ignore();
+    cancel();
+    widget.address.stop();
+    root.remove();
+  };
+}
+
 // -- the page's address: a reader's settings, such as #similarity.epoch=12&similarity.tau=0.05
 
 const SETTLE = 300; // ms from a change to the address; browsers allow about three changes a second

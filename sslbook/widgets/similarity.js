@@ -574,20 +574,15 @@ function render({ model, el }) {
   const widget = { model, root, ...stateOf(model) };
   widget.parts = partsOf(widget);
   root.append(...layout(widget));
-  widget.address = addressState(root, "similarity", fieldsOf(widget), () => draw(widget));
-  const { soon, cancel } = oncePerFrame(() => draw(widget));
-  const ignore = listen(model, ["epoch", "temperature", "shown"], soon);
   const observer = new ResizeObserver(() => resize(widget));
   observer.observe(widget.parts.heat.parentElement);
   widget.sheet.image.onload = () => focus(widget);
-  draw(widget);
+  const traits = ["epoch", "temperature", "shown"];
+  const stop = keepDrawn(widget, root, { kind: "similarity", fields: fieldsOf(widget), traits, draw });
   return () => {
-    ignore();
-    cancel();
-    widget.address.stop();
+    stop();
     observer.disconnect();
     widget.sheet.free();
-    root.remove();
   };
 }
 

@@ -76,7 +76,6 @@ class EmbeddingSphere(anywidget.AnyWidget):
             if side is not None and side not in names:
                 raise ValueError(f"there is no run {side!r}; there are {', '.join(names)}")
         coordinates = _on_a_sphere([list(run.values()) for run in runs.values()])
-        chance = {measure: 1 / len(classes) for measure in measures or {} if "knn" in measure.lower()}
         super().__init__(
             shape=[len(names), len(epochs), n],
             points=(127 * coordinates).round().to(torch.int8).numpy().tobytes(),
@@ -84,10 +83,7 @@ class EmbeddingSphere(anywidget.AnyWidget):
             epochs=[str(epoch) for epoch in epochs],
             labels=labels,
             classes=[str(name) for name in classes],
-            measures=[
-                [*_curves(measure, curves, names, len(epochs)), chance.get(measure)]
-                for measure, curves in (measures or {}).items()
-            ],
+            measures=_charts(measures or {}, names, len(epochs), chance=1 / len(classes)),
             dimensions=max(z.shape[1] for run in runs.values() for z in run.values()),
             epoch=kwargs.pop("epoch", len(epochs) - 1),
             left=names.index(left) if left else 0,
@@ -107,6 +103,14 @@ def _check_runs(runs: Mapping[str, Mapping[object, Tensor]], epochs: list, n: in
                 )
 
 
+def _charts(measures: Mapping[str, Mapping[str, Sequence[float]]], runs: list[str], epochs: int, chance: float) -> list:
+    """[measure, one list of values for each run, chance] of each measure; chance is None where none is known."""
+    return [
+        [*_curves(measure, curves, runs, epochs), chance if "knn" in measure.lower() else None]
+        for measure, curves in measures.items()
+    ]
+
+
 def _curves(measure: str, curves: Mapping[str, Sequence[float]], runs: list[str], epochs: int) -> list:
     """[measure, one list of values for each run]."""
     for name in runs:
@@ -123,10 +127,12 @@ def _number(value: float | None) -> float | None:
 def _on_a_sphere(runs: list[list[Tensor]]) -> Tensor:
     """Embeddings (N, D) of each run and epoch, to unit coordinates (runs, epochs, N, 3)."""
     unit = [F.normalize(torch.stack(run).detach().cpu().float(), dim=2) for run in runs]
-    coordinates = []
+    coordinates, known = [], {}  # the directions of those that began together
     for own in unit:
         together = [other for other in unit if other.shape == own.shape and torch.allclose(other[0], own[0], atol=1e-4)]
-        _, _, directions = torch.linalg.svd(torch.cat(together).flatten(0, 1), full_matrices=False)
-        three = own @ directions[:3].T
+        key = tuple(map(id, together))
+        if key not in known:
+            _, _, known[key] = torch.linalg.svd(torch.cat(together).flatten(0, 1), full_matrices=False)
+        three = own @ known[key][:3].T
         coordinates.append(F.normalize(F.pad(three, (0, 3 - three.shape[2])), dim=2))
     return torch.stack(coordinates)
