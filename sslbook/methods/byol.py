@@ -102,7 +102,8 @@ register(
         "cpu": Recipe(
             dict(dim=128, hidden=512, tau=0.95),
             adamw(2e-3, batch_size=64),
-            source="by hand in a dozen runs on other pictures, data seed 100; experiments/byol_recipe.py",
+            source="by hand in a dozen runs on other pictures, data seed 100; "
+            "experiments/byol_recipe.py",
             expected={"kNN": 0.677, "linear": 0.910},
             cost="108 s of training on one thread of an AMD EPYC",
         ),
