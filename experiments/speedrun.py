@@ -10,7 +10,6 @@ more if it misses at once. Runs that the log of the same seed holds are not repe
 """
 
 import argparse
-import time
 from dataclasses import replace
 
 import torch
@@ -86,18 +85,15 @@ def main() -> None:
     if options.small:
         whole = sets.load
         sets.load = lambda name, device: whole(name, train=128, test=128, device=device)
-    start, cpu = time.perf_counter(), time.process_time()
-    study = results.study(f"speedrun-{options.track}")
-    if study is None or study["seed"] != options.seed:
-        study = dict(rows=[], minutes=0, cpu_minutes=0)
-    known = {(row["trick"], row["epochs"]): row for row in study["rows"]}
-    rows = list(climb(options.track, options.seed, options.small, known))
+    track, again = speedrun.TRACKS[options.track], f"python experiments/speedrun.py {options.track}"
+    about = dict(target=track.target, seed=options.seed, again=again)
+    earlier = results.study(f"speedrun-{options.track}")
+    same_seed = earlier is not None and earlier["seed"] == options.seed
+    study = results.Study(f"speedrun-{options.track}", keep=same_seed, dry=options.small, **about)
+    known = {(row["trick"], row["epochs"]): row for row in study.rows}
+    study.rows = list(climb(options.track, options.seed, options.small, known))
     if not options.small:
-        passed = (time.perf_counter() - start) / 60, (time.process_time() - cpu) / 60
-        cost = dict(minutes=study["minutes"] + passed[0], cpu_minutes=study["cpu_minutes"] + passed[1])
-        track, again = speedrun.TRACKS[options.track], f"python experiments/speedrun.py {options.track}"
-        name = f"results/studies/speedrun-{options.track}.json"
-        print(results.write(name, rows=rows, target=track.target, seed=options.seed, again=again, **cost))
+        print(study.write())
 
 
 if __name__ == "__main__":
