@@ -232,6 +232,13 @@ def _alone(out: Path) -> contextlib.AbstractContextManager[None]:
     return alone(out, Checkpoints.PATIENCE) if distributed.rank() == 0 else contextlib.nullcontext()
 
 
+def _in_patches(made: views.Views, size: int, patch: int) -> views.Views:
+    """The views, the largest of `size` px, the others in proportion and rounded to a multiple of the ViT's patch."""
+    share = size / max(view.size for view in made)
+    sides = [max(patch, round(share * view.size / patch) * patch) for view in made]
+    return views.Views(replace(view, size=side) for view, side in zip(made, sides))
+
+
 def _settings(
     options: argparse.Namespace, recipe: Recipe, method: Method, images: ImageSet | PhotoStream, ours: bool
 ) -> dict[str, Any]:
@@ -242,8 +249,8 @@ def _settings(
         settings["views"] = getattr(views, f"{options.views}_views")(size)
     elif not ours:
         settings["views"] = method.views(size)
-    elif isinstance(method.encoder, ViT):  # its positions belong to one size, which the recipe's views may not have
-        settings["views"] = views.Views(replace(view, size=size) for view in settings["views"])
+    elif isinstance(method.encoder, ViT):  # it cuts views into whole patches, which the recipe's may not have
+        settings["views"] = _in_patches(settings["views"], size, method.encoder.patch)
     for key in ("epochs", "batch_size", "optimizer", "lr", "weight_decay", "warmup_epochs"):
         if getattr(options, key) is not None:
             settings[key] = getattr(options, key)

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslbook import checkpoint, download
 from sslbook.checkpoint import CheckpointError
 from sslbook.encoders import features_dim, resnet50
 from sslbook.methods.mae import MAE
-from sslbook.vit import IMAGENET, ViT
+from sslbook.vit import IMAGENET, ViT, resize_positions
 
 BASE = "https://dl.fbaipublicfiles.com/"
 CC_BY_NC = "CC BY-NC 4.0"  # no commercial use
@@ -206,17 +205,6 @@ class Normalized(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.encoder((images - self.mean) / self.std)
-
-
-def resize_positions(positions: Tensor, grid: int) -> Tensor:
-    """Positions (1, 1 + g^2, dim) for grid x grid patches, bicubic: (1, 1 + grid^2, dim). The first, CLS's, stays."""
-    cls, patches = positions[:, :1], positions[:, 1:]
-    old = math.isqrt(patches.shape[1])
-    if old == grid:
-        return positions
-    picture = patches.unflatten(1, (old, old)).movedim(3, 1)
-    picture = F.interpolate(picture, size=(grid, grid), mode="bicubic", align_corners=False)
-    return torch.cat([cls, picture.flatten(2).transpose(1, 2)], dim=1)
 
 
 def _resize(encoder: ViT, size: int) -> None:

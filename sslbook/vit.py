@@ -6,6 +6,7 @@ and blocks.i with norm1, attn.qkv, attn.proj, norm2, mlp.fc1, mlp.fc2; so are ti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +19,8 @@ IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 class ViT(nn.Module):
     """Cut an image into patches, and let every patch look at every other one in each block.
 
-    It takes images (n, 3, size, size) in [0, 1] to features (n, dim). Positions are fixed.
+    It takes images (n, 3, size, size) in [0, 1] to features (n, dim). Positions are fixed; for
+    images of another size, as multi-crop has them, they are interpolated.
 
     >>> encoder = ViT(size=32, patch=4, dim=192, depth=12, heads=3)
     >>> encoder = vit_base(**IMAGENET)  # ready for official weights
@@ -80,15 +82,20 @@ class ViT(nn.Module):
         return images * _colours(images, self.std) + _colours(images, self.mean)
 
     def tokens(self, images: Tensor) -> Tensor:
-        """Patches with their positions, row by row: (n, 3, size, size) to (n, L, dim)."""
+        """Patches with their positions, row by row: (n, 3, size, size) to (n, L, dim).
+
+        Images of another side, a multiple of `patch`, have another L: positions are interpolated.
+        """
         if not images.is_floating_point():
             raise ValueError(f"images are floats in [0, 1], got {images.dtype}: divide by 255")
-        if images.shape[1:] != (3, self.size, self.size):
+        side = images.shape[-1]
+        if images.shape[1:] != (3, side, side) or not side or side % self.patch:
             raise ValueError(
-                f"images must be (n, 3, {self.size}, {self.size}), got {tuple(images.shape)}: "
-                "a ViT's positions belong to one size, and views must have it"
+                f"images must be (n, 3, {self.size}, {self.size}), or of another side that is a "
+                f"multiple of the patch, {self.patch}; got {tuple(images.shape)}"
             )
-        return self.patch_embed(self.standardise(images)) + self.pos_embed[:, 1:]
+        positions = resize_positions(self.pos_embed, side // self.patch)
+        return self.patch_embed(self.standardise(images)) + positions[:, 1:]
 
     def encode(self, tokens: Tensor) -> Tensor:
         """All blocks, on any subset of patches: (n, k, dim) to (n, 1 + k, dim), CLS first."""
@@ -212,6 +219,20 @@ def sincos_positions(dim: int, grid: int, cls_token: bool = True) -> Tensor:
     column, row = axis.repeat(grid, 1), axis.repeat_interleave(grid, dim=0)
     table = torch.cat([column, row], dim=1).float()
     return torch.cat([torch.zeros(1, dim), table]) if cls_token else table
+
+
+def resize_positions(positions: Tensor, grid: int) -> Tensor:
+    """Positions (1, 1 + g^2, dim) for grid x grid patches: (1, 1 + grid^2, dim), CLS's first.
+
+    Bicubic, as in DINO's code: a small crop's few patches spread over the same whole.
+    """
+    cls, patches = positions[:, :1], positions[:, 1:]
+    old = math.isqrt(patches.shape[1])
+    if old == grid:
+        return positions
+    picture = patches.unflatten(1, (old, old)).movedim(3, 1)
+    picture = F.interpolate(picture, size=(grid, grid), mode="bicubic", align_corners=False)
+    return torch.cat([cls, picture.flatten(2).transpose(1, 2)], dim=1)
 
 
 def _colours(images: Tensor, numbers: Sequence[float]) -> Tensor:

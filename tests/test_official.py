@@ -21,8 +21,8 @@ from torchvision.transforms.functional import normalize
 from sslbook import checkpoint, evaluate, official
 from sslbook.checkpoint import CheckpointError
 from sslbook.download import DownloadError
-from sslbook.official import OFFICIAL, VITS, load_official, load_official_mae, resize_positions
-from sslbook.vit import IMAGENET, ViT
+from sslbook.official import OFFICIAL, VITS, load_official, load_official_mae
+from sslbook.vit import IMAGENET, ViT, resize_positions
 
 GOLDEN = {k: torch.from_numpy(x) for k, x in np.load(Path(__file__).parent / "golden" / "05_mae.npz").items()}
 MAE = {name.removeprefix("state."): x for name, x in GOLDEN.items() if name.startswith("state.")}

@@ -183,7 +183,21 @@ def test_refuses_what_does_not_fit(options, message):
         tiny(**options)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 20, 16), (2, 3, 32, 32), (2, 1, 16, 16), (3, 16, 16)])
-def test_refuses_images_of_another_size(shape):
-    with pytest.raises(ValueError, match=re.escape(f"(n, 3, 16, 16), got {shape}")):
+@pytest.mark.parametrize("shape", [(2, 3, 20, 16), (2, 3, 18, 18), (2, 3, 0, 0), (2, 1, 16, 16), (3, 16, 16)])
+def test_refuses_images_that_it_cannot_cut(shape):
+    with pytest.raises(ValueError, match=re.escape(f"a multiple of the patch, 4; got {shape}")):
         tiny()(torch.zeros(shape))
+
+
+def test_a_small_crop_has_fewer_patches_spread_over_the_same_whole():
+    encoder = tiny(dim=48).double()
+    small = pictures(size=8).double()
+    positions = (encoder.tokens(small) - encoder.patch_embed(small))[0].view(2, 2, 48)
+    whole = encoder.pos_embed[0, 1:].view(4, 4, 48)
+    slow = [5, 11, 17, 23]  # the lowest frequencies of the column, sines and cosines
+    torch.testing.assert_close(
+        positions[0, :, slow], (whole[0, 0::2] + whole[0, 1::2])[:, slow] / 2, rtol=0.02, atol=0.02
+    )
+    large = pictures(size=24)
+    assert encoder.float()(large).shape == (2, 48) and encoder.tokens(large).shape == (2, 36, 48)
+    assert (encoder.size, encoder.pos_embed.shape) == (16, (1, 17, 48)), "the weights stay those of its own size"

@@ -67,6 +67,13 @@ class MAE(Method):
         x = patches.unflatten(2, (p, p, 3)).unflatten(1, (grid, grid))  # n, rows, columns, p, p, 3
         return x.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
 
+    def tokens(self, images: Tensor) -> Tensor:
+        """The encoder's, of images of its own size only: the decoder's positions belong to it."""
+        size = self.encoder.size
+        if images.shape[1:] != (3, size, size):
+            raise ValueError(f"images must be (n, 3, {size}, {size}), got {tuple(images.shape)}")
+        return self.encoder.tokens(images)
+
     def random_masking(self, tokens: Tensor, noise: Tensor | None = None):
         """Keep the patches of lowest noise in each image (section 3, "Masking").
 
@@ -92,12 +99,12 @@ class MAE(Method):
 
     def encode(self, images: Tensor, noise: Tensor | None = None):
         """Features of CLS and visible patches (n, 1 + keep, dim), with `mask` and `ids_restore`."""
-        visible, mask, ids_restore = self.random_masking(self.encoder.tokens(images), noise)
+        visible, mask, ids_restore = self.random_masking(self.tokens(images), noise)
         return self.encoder.encode(visible), mask, ids_restore
 
     def encode_visible(self, images: Tensor, hidden: Tensor):
         """`encode` where bool (n, L) says which patches are hidden, as many in each image."""
-        tokens = self.encoder.tokens(images)
+        tokens = self.tokens(images)
         fits = hidden.dtype == torch.bool and hidden.shape == tokens.shape[:2]
         if not fits or len(hidden.sum(dim=1).unique()) != 1:
             raise ValueError(
