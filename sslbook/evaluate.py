@@ -324,3 +324,34 @@ def spread(features: Tensor) -> float:
     (SimSiam, section 4.1)."""
     features = _finite(features)
     return (F.normalize(features, dim=1).std(dim=0).mean() * features.shape[1] ** 0.5).item()
+
+
+def prototypes_used(assignments: Tensor) -> float:
+    """How many prototypes are in use: exp of the entropy of the mean assignment, between 1 and K.
+
+    Args:
+        assignments: (N, K), not negative, rows that sum to 1: how much of each image belongs to each prototype. Of
+            scores it is their softmax. At 1 all images have the same prototype: a collapse.
+
+    Raises:
+        ValueError: assignments are of another shape, not finite, negative, or their rows don't sum to 1.
+    """
+    return torch.special.entr(_assigned(assignments).mean(dim=0)).sum().exp().item()
+
+
+def assignment_sharpness(assignments: Tensor) -> float:
+    """Among how many prototypes an image is shared: the mean over images of exp of the entropy, between 1 and K.
+
+    Low is sharp. At 1 each image has a prototype of its own choice; at K all are shared alike and say nothing, which is
+    a collapse too, and `prototypes_used` does not see it. Takes and raises what `prototypes_used` does.
+    """
+    return torch.special.entr(_assigned(assignments)).sum(dim=1).exp().mean().item()
+
+
+def _assigned(assignments: Tensor) -> Tensor:
+    if assignments.ndim != 2 or not len(assignments):
+        raise ValueError(f"assignments must be (N, K), at least one row; got {tuple(assignments.shape)}")
+    q = _finite(assignments)
+    if q.min() < 0 or (q.sum(dim=1) - 1).abs().max() > 1e-2:
+        raise ValueError("assignments must not be negative, and each row must sum to 1: take the softmax of scores")
+    return q

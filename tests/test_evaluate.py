@@ -74,6 +74,37 @@ def test_collapse_shows():
             measure(random)
 
 
+def test_the_two_collapses_of_assignments_show_in_two_monitors():
+    """Healthy: all prototypes in use, and each image belongs to one."""
+    healthy = F.one_hot(torch.arange(64) % 16, 16).float()
+    one_for_all, all_alike = F.one_hot(torch.zeros(64, dtype=torch.long), 16).float(), torch.full((64, 16), 1 / 16)
+    monitors = (evaluate.prototypes_used, evaluate.assignment_sharpness)
+    assert [m(healthy) for m in monitors] == pytest.approx([16, 1])
+    assert [m(one_for_all) for m in monitors] == pytest.approx([1, 1])
+    assert [m(all_alike) for m in monitors] == pytest.approx([16, 16])
+    mixed = torch.stack([healthy[0], all_alike[0]])
+    assert evaluate.assignment_sharpness(mixed) == pytest.approx(8.5), "the mean of exp, not exp of the mean"
+    p = 0.5 * (mixed[0] + mixed[1])
+    assert evaluate.prototypes_used(mixed) == pytest.approx(torch.distributions.Categorical(p).entropy().exp().item())
+    assert evaluate.assignment_sharpness(all_alike.bfloat16()) == pytest.approx(16, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.zeros(0, 4), "at least one row"),
+        (torch.ones(4), r"must be \(N, K\)"),
+        (torch.full((2, 4), torch.nan), "2 of 2 rows of features are not finite"),
+        (torch.ones(2, 4), "take the softmax of scores"),
+        (torch.tensor([[1.5, -0.5]]), "must not be negative"),
+    ],
+)
+def test_scores_are_not_assignments(wrong, message):
+    for monitor in (evaluate.prototypes_used, evaluate.assignment_sharpness):
+        with pytest.raises(ValueError, match=message):
+            monitor(wrong)
+
+
 def test_the_frozen_encoder_does_not_move():
     """A published 92.9 % came from an encoder that was fine-tuned while it was thought frozen."""
     encoder = ConvNet(width=4).train()
