@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision import transforms as T
 
 from sslbook import views
-from sslbook.encoders import ConvNet, resnet18
+from sslbook.encoders import ConvNet, forward_each_size, resnet18
 from sslbook.methods import SimCLR
 from sslbook.pretrain import pretrain
 from sslbook.results import machine
@@ -138,6 +138,29 @@ def epoch_lightly(n: int, encoder: str) -> float:
     return n / timed(epoch)
 
 
+def step_two(n: int, encoder: str) -> float:
+    """A SimCLR epoch's work without its loss: two views rendered and sent through encoder and back."""
+    return views_and_back(n, encoder, views.cifar_views())
+
+
+def step_multi(n: int, encoder: str) -> float:
+    """The same with four small crops of 16 px more."""
+    return views_and_back(n, encoder, views.multi_crop(views.cifar_views(), small=16, number=4))
+
+
+def views_and_back(n: int, encoder: str, made: views.Views) -> float:
+    network = ENCODERS[encoder]().to(device(), memory_format=torch.channels_last)
+    images, generator = pictures(n).to(device()), torch.Generator().manual_seed(0)
+
+    def run():
+        for rows in torch.randperm(n, generator=generator).to(images.device).split(BATCH):
+            batch = made.render(images.index_select(0, rows), generator)
+            torch.cat(forward_each_size(network, batch)).square().mean().backward()
+        return next(network.parameters()).grad.sum().item()  # waits for the device
+
+    return n / timed(run)
+
+
 def lightly_transform():
     from lightly.transforms import SimCLRTransform
 
@@ -201,13 +224,23 @@ def memory(pid: int) -> int:
     return total
 
 
-def compare(title: str, unit: str, ours: str, other: str, n: int, encoder: str, turns: int) -> None:
+def compare(
+    title: str,
+    unit: str,
+    ours: str,
+    other: str,
+    n: int,
+    encoder: str,
+    turns: int,
+    names: tuple[str, str] | None = None,
+) -> None:
+    """Print the median rates of two contenders, by their names, and of their ratios."""
     runs = [(measure(ours, n, encoder), measure(other, n, encoder)) for _ in range(turns)]
     rates = [statistics.median(run[i][0] for run in runs) for i in (0, 1)]
     memories = [statistics.median(run[i][1] for run in runs) for i in (0, 1)]
     ratios = sorted(a[0] / b[0] for a, b in runs)
     print(f"\n{title} ({unit}, {turns} turns)")
-    for name, rate, mib in zip(("sslbook", other.split("_")[1]), rates, memories):
+    for name, rate, mib in zip(names or ("sslbook", other.split("_")[1]), rates, memories):
         print(f"  {name:12} {rate:10,.0f} {unit:10} {mib:8,.0f} MiB peak")
     print(f"  ratio        {statistics.median(ratios):10.1f} x          ({ratios[0]:.1f} to {ratios[-1]:.1f})")
     print(f"  memory       {memories[0] / memories[1]:10.2f} x", flush=True)
@@ -235,6 +268,8 @@ def main() -> None:
     compare("Views, against lightly's", "views/s", "views_ours", "views_lightly", *arguments)
     compare(f"A SimCLR step {step}: forward, backward, update", "images/s", "step_ours", "step_lightly", *arguments)
     compare(f"A whole SimCLR epoch {step}: views and steps", "images/s", "epoch_ours", "epoch_lightly", *arguments)
+    title = f"Multi-crop, 2 views of 32 px and 4 of 16, against 2 views; rendered, a {options.encoder}, and back"
+    compare(title, "images/s", "step_multi", "step_two", *arguments, names=("multi-crop", "two views"))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import resnet
 
 from sslbook.vit import vit_base, vit_micro, vit_tiny
@@ -64,6 +66,19 @@ def features_dim(encoder: nn.Module, size: int = 32) -> int:
             return encoder.eval()(torch.zeros(1, 3, size, size)).shape[1]
     finally:
         encoder.train(training)
+
+
+def forward_each_size(network: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
+    """The outputs of views (n, 3, size, size), in their order; views of one size go through the network together.
+
+    So does SwAV's code with the crops of multi-crop: batch norm has the statistics of all crops of a size.
+    """
+    outputs: dict[int, Tensor] = {}
+    for size in dict.fromkeys(view.shape[-1] for view in views):
+        places = [i for i, view in enumerate(views) if view.shape[-1] == size]
+        together = network(torch.cat([views[i] for i in places]))
+        outputs.update(zip(places, together.chunk(len(places))))
+    return [outputs[i] for i in range(len(views))]
 
 
 ENCODERS = {

@@ -119,6 +119,7 @@ MISTAKES = {
         "momentum buffers come with the first gradient": ('if group["momentum"]:', "if False:"),
     },
     ("views.py", "test_views.py"): {
+        "large crops may be small": ("replace(view, scale=(scale[1], 1))", "replace(view, scale=(scale[0], 1))"),
         "the flip follows the jitter's number": ("flip=u[:, 2] < self.flip", "flip=u[:, 3] < self.flip"),
         "grey follows the blur's number": ("grey=u[:, 12] < self.grey", "grey=u[:, 13] < self.grey"),
         "the order of the colour changes follows their strength": (
@@ -286,6 +287,10 @@ MISTAKES = {
         ),
     },
     ("vit.py", "test_vit.py"): {
+        "a small crop's patches lie in the corner": (
+            "resize_positions(self.pos_embed, side // self.patch)",
+            "self.pos_embed[:, : 1 + (side // self.patch) ** 2]",
+        ),
         "a block without its second shortcut": ("return x + self.mlp(self.norm2(x))", "return self.mlp(self.norm2(x))"),
         "rows and columns exchanged": ("torch.cat([column, row], dim=1)", "torch.cat([row, column], dim=1)"),
     },
@@ -312,6 +317,14 @@ MISTAKES = {
         "the decay of s is that of w": ("2 * p * s * drive - 2 * decay * s\n", "2 * p * s * drive - decay * s\n"),
     },
     ("evaluate.py", "test_evaluate.py"): {
+        "sharpness is of the mean entropy": (
+            "entr(_assigned(assignments)).sum(dim=1).exp().mean()",
+            "entr(_assigned(assignments)).sum(dim=1).mean().exp()",
+        ),
+        "prototypes are counted by image": (
+            "entr(_assigned(assignments).mean(dim=0)).sum()",
+            "entr(_assigned(assignments)).sum(dim=1).mean()",
+        ),
         "the probe's features are not standardised": ("((f - mean) / deviation for f in", "(f for f in"),
         "the deviation is clamped": (
             "(train_features.var(dim=0) + 1e-6).sqrt()",

@@ -55,3 +55,18 @@ def test_heads():
     assert biases == [False, True], "a norm takes the bias before it away"
     with pytest.raises(ValueError, match=r"at least two; got \[4\]"):
         mlp_head([4])
+
+
+def test_views_of_one_size_go_through_a_network_together():
+    large, small = torch.rand(2, 4, 3, 24, 24), torch.rand(2, 4, 3, 16, 16)
+    views = [large[0], small[0], large[1], small[1]]
+    network, batches = encoders.ConvNet(width=2), []
+    network.register_forward_pre_hook(lambda module, arguments: batches.append(arguments[0].shape))
+    outputs = encoders.forward_each_size(network, views)
+    assert [tuple(shape) for shape in batches] == [(8, 3, 24, 24), (8, 3, 16, 16)]
+    network.eval()
+    for size, places in ((large, (0, 2)), (small, (1, 3))):
+        together = encoders.ConvNet(width=2)
+        together.load_state_dict(network.state_dict())
+        for x, y in zip(together(size.flatten(0, 1)).chunk(2), (outputs[i] for i in places)):
+            torch.testing.assert_close(x, y)

@@ -156,12 +156,13 @@ def test_nothing_drawn_changes_nothing():
         views.cifar_views,
         views.shapes_views,
         views.crop_views,
+        views.multi_crop_views,
     ],
 )
 def test_recipes_render(recipe):
     for view in recipe(32):
         x = view(torch.randint(0, 256, (6, 3, 40, 50), dtype=torch.uint8), torch.Generator().manual_seed(0))
-        assert x.shape == (6, 3, 32, 32) and x.min() >= 0 and x.max() <= 1 and x.isfinite().all()
+        assert x.shape == (6, 3, view.size, view.size) and x.min() >= 0 and x.max() <= 1 and x.isfinite().all()
 
 
 def test_the_recipes_are_the_papers():
@@ -244,6 +245,46 @@ def test_views_of_one_kind_are_made_together_and_each_from_its_own_numbers():
         for view, u, x in zip(recipe, numbers, made):
             torch.testing.assert_close(x, view.apply(images, view.parameters(u, 32, 32)))
         assert len({view.sum().item() for view in made}) == len(recipe)
+
+
+def test_multi_crop_is_swav_s_two_large_and_six_small_crops():
+    made = views.multi_crop_views(224)
+    assert [view.size for view in made] == [224, 224, 96, 96, 96, 96, 96, 96]
+    assert [view.scale for view in made] == [(0.14, 1)] * 2 + [(0.05, 0.14)] * 6
+    like = views.simclr_views(224)[0]
+    assert all(replace(view, size=224, scale=like.scale) == like for view in made), "only crop and size differ"
+
+
+def test_each_size_of_a_multi_crop_is_one_batch(monkeypatch):
+    rendered = []
+    apply = Augmentation.apply
+    monkeypatch.setattr(Augmentation, "apply", lambda a, x, p: rendered.append((a.size, len(x))) or apply(a, x, p))
+    many = views.multi_crop(views.shapes_views(24), small=16, number=4, scale=(0.1, 0.25))
+    images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    numbers = many.draw(6, torch.Generator().manual_seed(1))
+    made = many.render(images, numbers)
+    assert rendered == [(24, 12), (16, 24)]
+    assert [view.shape[2] for view in made] == [24, 24, 16, 16, 16, 16]
+    for view, u, x in zip(many, numbers, made):
+        torch.testing.assert_close(x, view.apply(images, view.parameters(u, 32, 32)))
+    areas = [view.parameters(u, 32, 32).box[:, 2:].prod(dim=1) / 32**2 for view, u in zip(many, numbers)]
+    assert torch.stack(areas[:2]).min() > 0.22 and torch.stack(areas[2:]).max() < 0.28
+    assert all(view.hue == 0.5 for view in many), "the shapes' full turn of hue"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(views=views.Views()), "at least one; got none"),
+        (dict(small=25), "at most the 24 px of the large crops; got 25"),
+        (dict(small=0), "got 0"),
+        (dict(number=-1), "must not be negative, got -1"),
+        (dict(scale=(0.3, 0.1)), "scale"),
+    ],
+)
+def test_multi_crop_refuses_nonsense(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        views.multi_crop(**(dict(views=views.shapes_views(24), small=16) | wrong))
 
 
 def test_colours_that_nobody_changes_stay_bit_for_bit():
