@@ -97,6 +97,9 @@ def test_explorer_of_a_crop_has_colours_to_add():
         (dict(images=pictures(25)), "1 to 24 pictures, got 25"),
         (dict(labels=["cat"]), "each of the 3 images, got 1"),
         (dict(views=0), r"views must lie in 1..12, got 0"),
+        (dict(crops="five"), "'alike' or 'multi-crop', got 'five'"),
+        (dict(split=1), r"share of the image in \(0, 1\), got 1"),
+        (dict(small=33), "at most 32 px, got 33"),
     ],
 )
 def test_explorer_errors(arguments, message):
@@ -267,6 +270,54 @@ def test_explorer_draws_first_views_and_follows_sliders(mount):
     page.evaluate(FRAME)
     explorer.sliders = explorer.start
     assert_shown(page, first_views(explorer, images, 1, seed=5))
+
+
+def multi_crop_shown(explorer, image, seed=9):
+    """What Python makes of the views that the page shows, one for each."""
+    u = torch.rand(6, DRAWS, generator=torch.Generator().manual_seed(seed))
+    return explorer.made.render(image[None], u[:, None])
+
+
+def shown_alone(page, k):
+    """One view's native pixels."""
+    return canvases(page, f".sslw-view:nth-child({k + 1}) canvas")[0] / 255
+
+
+def test_multi_crop_shows_two_large_and_four_small_views(mount):
+    images = pictures(2)
+    explorer = AugmentationExplorer(images, EVERYTHING)
+    page = mount(explorer)
+    assert page.get_by_label("Small up to").is_hidden()
+    page.get_by_label("Multi-crop").check(force=True)
+    page.get_by_label("Small up to").fill("0.4")
+    page.evaluate(FRAME)
+    explorer.sliders = {**explorer.sliders, "crops": "multi-crop", "split": 0.4}
+    assert [a.size for a in explorer.made] == [32, 32, 16, 16, 16, 16]
+    assert [a.scale for a in explorer.made] == [(0.4, 1)] * 2 + [(0.1, 0.4)] * 4
+    for k, expected in enumerate(multi_crop_shown(explorer, images[0])):
+        assert (shown_alone(page, k) - expected[0]).abs().max() < (0.5 + 0.01) / 255
+    boxes = [page.locator(".sslw-view canvas").nth(k).bounding_box() for k in (0, 2)]
+    assert boxes[1]["width"] == pytest.approx(boxes[0]["width"] / 2, rel=0.05), "a small view is seen small"
+    words = page.locator(".sslw-words").all_inner_texts()
+    assert [w.startswith("small crop") for w in words] == [False] * 2 + [True] * 4
+    page.get_by_label("Smallest crop").fill("0.6")
+    page.evaluate(FRAME)
+    explorer.sliders = {**explorer.sliders, "scale": 0.6}
+    assert explorer.made[2].scale == (0.6, 0.6), "what is small can't be smaller than the smallest"
+    for k, expected in enumerate(multi_crop_shown(explorer, images[0])):
+        assert (shown_alone(page, k) - expected[0]).abs().max() < (0.5 + 0.01) / 255
+    page.get_by_role("button", name="Reset").click()
+    page.evaluate(FRAME)
+    assert_shown(page, first_views(AugmentationExplorer(images, EVERYTHING), images, 0))
+
+
+def test_a_link_may_ask_for_multi_crop(visit):
+    reader = visit(
+        "#augmentation.crops=multi-crop&augmentation.split=0.3", AugmentationExplorer(pictures(), EVERYTHING)
+    )
+    assert state(reader, "sliders")[0]["crops"] == "multi-crop"
+    other = visit("#augmentation.crops=none", AugmentationExplorer(pictures(), EVERYTHING, crops="multi-crop"))
+    assert state(other, "sliders")[0]["crops"] == "multi-crop"
 
 
 @pytest.mark.parametrize("view", [views.simclr_views(32)[0], views.cifar_views(32)[0]], ids=["simclr", "cifar"])
@@ -478,7 +529,7 @@ def test_pages_fit_and_ids_are_unique(mount, width, theme):
     assert page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)").__len__() == page.evaluate(
         "new Set([...document.querySelectorAll('[id]')].map((e) => e.id)).size"
     )
-    assert page.evaluate("new Set([...document.querySelectorAll('[type=radio]')].map((e) => e.name)).size") == 6
+    assert page.evaluate("new Set([...document.querySelectorAll('[type=radio]')].map((e) => e.name)).size") == 8
     unlabelled = "[...document.querySelectorAll('input')].filter((e) => !e.labels.length && !e.ariaLabel).length"
     assert page.evaluate(unlabelled) == 0
     page.add_style_tag(content="h4, figcaption, p, dt { font-family: serif }")  # as a theme may

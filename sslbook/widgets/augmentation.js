@@ -11,17 +11,27 @@ const PROBABILITIES = [
   ["blur", "blurred", "How often a view is blurred"],
   ["solarize", "solarised", "How often what is brighter than one half is inverted"],
 ];
+const CROPS = [["alike", "Crops alike"], ["multi-crop", "Multi-crop"]];
+const LARGE = 2; // views of a multi-crop
 const STEPS = 9; // that make a view
 const MOST_DRAWS = 1e6;
 
 /** The augmentation's fields with the sliders' values in their places. */
 export function settings(family, sliders) {
-  const { scale, strength, ...probabilities } = sliders;
+  const { scale, strength, crops, split, ...probabilities } = sliders;
   const colors = ["brightness", "contrast", "saturation", "hue"].map((c) => {
     const range = strength * family[c];
     return [c, c === "hue" ? Math.min(0.5, range) : range];
   });
   return { ...family, ...probabilities, ...Object.fromEntries(colors), scale: [scale, family.scale[1]] };
+}
+
+/** The augmentation of view k: in a multi-crop the first two are large, the others small. */
+export function augmentationOf(family, sliders, small, k) {
+  const a = settings(family, sliders);
+  if (sliders.crops === "alike") return a;
+  const split = Math.max(sliders.split, sliders.scale);
+  return k < LARGE ? { ...a, scale: [split, 1] } : { ...a, size: small, scale: [sliders.scale, split] };
 }
 
 // -- words
@@ -41,8 +51,8 @@ function words({ name, on, value }, area) {
 }
 
 /** A view in a few words, for its caption. */
-function summary(p, area) {
-  const done = [`crop ${percent((p.box[2] * p.box[3]) / area)}`];
+function summary(p, area, isSmall) {
+  const done = [`${isSmall ? "small crop" : "crop"} ${percent((p.box[2] * p.box[3]) / area)}`];
   if (p.flip) done.push("mirror");
   if (p.jittered && !p.grey) done.push("colour");
   if (p.grey) done.push("grey");
@@ -117,6 +127,8 @@ function fieldsOf(widget) {
     view: countedField(count, () => widget.selected, (k) => (widget.selected = k)),
     draw: { get: () => String(widget.draws), parse: wholeIn(0, MOST_DRAWS), set: (draws) => setDraws(widget, draws) },
     scale: sliderField("scale", 0.02, family.scale[1]),
+    crops: { ...sliderField("crops"), parse: oneOf(CROPS.map(([value]) => value)) },
+    split: sliderField("split", 0.02, 1),
     strength: sliderField("strength", 0, 2),
     ...Object.fromEntries(PROBABILITIES.map(([name]) => [name, sliderField(name, 0, 1)])),
   };
@@ -142,6 +154,7 @@ function partsOf(widget) {
     tags: all.map((k) => tagPart(widget, k)),
     views: all.map((k) => viewPart(widget, k, `${id}-view`)),
     controls: sliderParts(family, move),
+    crops: choiceSwitch("Crops", CROPS, (value) => move("crops", value)),
     again: primaryButton("New views", anew),
     reset: button("Reset", () => reset(widget)),
     drawCount: make("span", { class: "sslw-note" }),
@@ -214,11 +227,16 @@ function sliderParts(family, move) {
     hint: "How far brightness, contrast, saturation and hue may go, as a multiple of this augmentation's own ranges",
     min: 0, max: 2, step: 0.05, format: times, oninput: (value) => move("strength", value),
   });
+  const split = slider({
+    label: "Small up to",
+    hint: "The share of the image that a small crop has at most, and a large one at least",
+    min: 0.02, max: 0.9, step: 0.01, format: percent, oninput: (value) => move("split", value),
+  });
   const probabilities = PROBABILITIES.map(([name, label, hint]) => {
     const oninput = (value) => move(name, value);
     return [name, slider({ label, hint, min: 0, max: 1, step: 0.05, format: percent, oninput })];
   });
-  return { scale, strength, ...Object.fromEntries(probabilities) };
+  return { scale, strength, split, ...Object.fromEntries(probabilities) };
 }
 
 function layout({ height, width, parts }) {
@@ -237,13 +255,13 @@ function layout({ height, width, parts }) {
     "div",
     { class: "sslw-controls", role: "group", "aria-label": "Augmentation" },
     make("h4", {}, "How far a view may go"),
-    [controls.scale.row, controls.strength.row],
+    [controls.scale.row, controls.strength.row, controls.split.row],
     make("h4", {}, "How often a view is"),
     PROBABILITIES.map(([name]) => controls[name].row),
   );
   const strip = make("ol", { class: "sslw-film" }, film.map(({ item }) => item));
   return [
-    thumbs.row,
+    make("div", { class: "sslw-choices" }, thumbs.row, parts.crops.row),
     make("div", { class: "sslw-columns" }, make("figure", { class: "sslw-original" }, stack, caption), side),
     sliders,
     make("div", { class: "sslw-making" }, filmTitle, strip),
@@ -257,28 +275,31 @@ function layout({ height, width, parts }) {
 function draw(widget) {
   const { model, images, labels, nameOf, chosen, numbers, family, height, width, draws, parts } = widget;
   const sliders = model.get("sliders");
-  const a = settings(family, sliders);
   const name = nameOf(chosen);
   paint(parts.original, images[chosen]);
   parts.original.setAttribute("aria-label", `${name}, with a frame where each view was cut`);
   parts.caption.textContent = `${labels.length ? `${name}: ` : ""}the frames show where each view was cut`;
   parts.thumbs.set(chosen);
   widget.drawn = parts.views.map((_, k) => {
+    const a = augmentationOf(family, sliders, model.get("small"), k);
     const p = parameters(numbers.subarray(k * DRAWS, (k + 1) * DRAWS), a, height, width);
     drawView(widget, k, p, a);
     return { p, a };
   });
   for (const [key, control] of Object.entries(parts.controls)) control.set(sliders[key]);
+  parts.crops.set(sliders.crops);
+  parts.controls.split.row.hidden = sliders.crops === "alike";
   parts.drawCount.textContent = draws ? `draw ${draws}` : "";
   focus(widget);
 }
 
 /** One view, and its frame and number on the original. */
 function drawView(widget, k, p, a) {
-  const { images, chosen, height, width, parts } = widget;
+  const { images, chosen, height, width, family, parts } = widget;
   const { input, canvas, text } = parts.views[k];
   paint(canvas, apply(images[chosen], p, a));
-  text.textContent = summary(p, height * width);
+  canvas.style.width = `${(100 * a.size) / family.size}%`;
+  text.textContent = summary(p, height * width, a.size < family.size);
   input.setAttribute("aria-label", `View ${k + 1}: ${text.textContent}`);
   const [top, left, h, w] = p.box;
   const place = Object.entries({ x: left, y: top, width: w, height: h });
