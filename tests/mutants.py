@@ -316,6 +316,14 @@ MISTAKES = {
         ),
         "the decay of s is that of w": ("2 * p * s * drive - 2 * decay * s\n", "2 * p * s * drive - decay * s\n"),
     },
+    ("widgets/partner.js", "test_partner.py"): {
+        "the partner is always first": ("Math.floor(CHOICES * numbers[count])", "0"),
+        "the asked view is the candidate": (
+            "view(pictures[partner], numbers[CHOICES])",
+            "view(pictures[partner], numbers[partner])",
+        ),
+        "an answer may be changed": ("if (widget.answer !== null) return;", ""),
+    },
     ("evaluate.py", "test_evaluate.py"): {
         "sharpness is of the mean entropy": (
             "entr(_assigned(assignments)).sum(dim=1).exp().mean()",

@@ -10,6 +10,7 @@ from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.correlation import CorrelationMatrix
 from sslbook.widgets.linear_byol import LinearBYOL
 from sslbook.widgets.masking import MAEExplorer
+from sslbook.widgets.partner import PartnerGame
 from sslbook.widgets.similarity import SimilarityMatrix
 from sslbook.widgets.sphere import EmbeddingSphere
 
@@ -20,5 +21,6 @@ __all__ = [
     "EmbeddingSphere",
     "LinearBYOL",
     "MAEExplorer",
+    "PartnerGame",
     "SimilarityMatrix",
 ]

@@ -19,11 +19,7 @@ const MOST_DRAWS = 1e6;
 /** The augmentation's fields with the sliders' values in their places. */
 export function settings(family, sliders) {
   const { scale, strength, crops, split, ...probabilities } = sliders;
-  const colors = ["brightness", "contrast", "saturation", "hue"].map((c) => {
-    const range = strength * family[c];
-    return [c, c === "hue" ? Math.min(0.5, range) : range];
-  });
-  return { ...family, ...probabilities, ...Object.fromEntries(colors), scale: [scale, family.scale[1]] };
+  return { ...withStrength(family, strength), ...probabilities, scale: [scale, family.scale[1]] };
 }
 
 /** The augmentation of view k: in a multi-crop the first two are large, the others small. */

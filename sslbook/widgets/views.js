@@ -18,6 +18,13 @@ function roundHalfEven(x) {
   return r - x === 0.5 && r % 2 ? r - 1 : r;
 }
 
+/** The augmentation's fields with its colour changes times `strength`; the hue stops at half a turn. */
+export function withStrength(family, strength) {
+  const colors = ["brightness", "contrast", "saturation", "hue"].map((c) => [c, strength * family[c]]);
+  const changed = Object.fromEntries(colors);
+  return { ...family, ...changed, hue: Math.min(0.5, changed.hue) };
+}
+
 /** What happens to an image of height x width: uniforms `u` (36 float32) and an augmentation's fields `a`. */
 export function parameters(u, a, height, width) {
   const v = u.subarray(2 * CROP_TRIES);
