@@ -213,11 +213,12 @@ function oncePerFrame(draw) {
 
 /**
  * Draw a widget now, when one of these traits of its model changes, and when the page's address does, until the function
- * that comes back takes it off the page.
+ * that comes back takes it off the page. `widget.soon` draws it in the next frame.
  */
 function keepDrawn(widget, root, { kind, fields, traits, draw }) {
   widget.address = addressState(root, kind, fields, () => draw(widget));
   const { soon, cancel } = oncePerFrame(() => draw(widget));
+  widget.soon = soon;
   const ignore = listen(widget.model, traits, soon);
   draw(widget);
   return () => {

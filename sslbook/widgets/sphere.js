@@ -256,22 +256,16 @@ function drawGrid(g, middle, radius, yaw, pitch) {
 function render({ model, el }) {
   const root = makeRoot(el, "sphere", "Embeddings on the sphere");
   const widget = { model, ...stateOf(model) };
-  const { soon, cancel } = oncePerFrame(() => draw(widget));
-  widget.soon = soon;
   widget.parts = partsOf(widget);
   root.append(...layout(widget));
-  widget.address = addressState(root, "sphere", fieldsOf(widget), () => draw(widget));
-  const ignore = listen(model, ["epoch", "left", "right"], soon);
-  const observer = new ResizeObserver(soon);
+  const traits = ["epoch", "left", "right"];
+  const stop = keepDrawn(widget, root, { kind: "sphere", fields: fieldsOf(widget), traits, draw });
+  const observer = new ResizeObserver(widget.soon);
   observer.observe(root);
-  draw(widget);
   return () => {
     stopPlaying(widget);
-    ignore();
-    cancel();
-    widget.address.stop();
     observer.disconnect();
-    root.remove();
+    stop();
   };
 }
 
