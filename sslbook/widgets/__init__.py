@@ -11,6 +11,7 @@ from sslbook.widgets.correlation import CorrelationMatrix
 from sslbook.widgets.linear_byol import LinearBYOL
 from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.similarity import SimilarityMatrix
+from sslbook.widgets.sinkhorn import SinkhornBalance
 from sslbook.widgets.sphere import EmbeddingSphere
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "LinearBYOL",
     "MAEExplorer",
     "SimilarityMatrix",
+    "SinkhornBalance",
 ]
