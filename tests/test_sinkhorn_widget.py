@@ -23,7 +23,7 @@ def scores(rows=12, columns=8, seed=0):
 
 def put(page, **traits):
     page.evaluate(
-        "(t) => { for (const pair of Object.entries(t)) mounted[0].model.set(...pair); mounted[0].model.save_changes(); }",
+        "(t) => { for (const pair of Object.entries(t)) mounted[0].model.set(...pair); }",
         traits,
     )
     page.evaluate(FRAME)
