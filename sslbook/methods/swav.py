@@ -166,7 +166,8 @@ register(
         "cpu": Recipe(
             # two views: small crops of these pictures often miss the thing; and a sharp epsilon
             dict(K=128, dim=64, hidden=256, epsilon=0.02, frozen=0.025),
-            sgd(0.2),
+            sgd(0.2, batch_size=256),
+            length=0.7,
             source="experiments/swav_recipe.py; chosen on other pictures, data seed 100",
         ),
         "cifar10-cpu": Recipe(
@@ -177,7 +178,7 @@ register(
         "gpu": Recipe(
             dict(K=512, dim=128, hidden=512, epsilon=0.03, frozen=0.05),
             sgd(0.4, views=multi_crop(cifar_views(), small=16, number=4, scale=(0.08, 0.25))),
-            source="lightly's CIFAR-10 benchmark has 512 prototypes, epsilon .03 is its authors' cure",
+            source="512 prototypes as in lightly's CIFAR-10 benchmark; epsilon .03, the authors' advice",
         ),
     },
 )

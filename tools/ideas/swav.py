@@ -5,10 +5,10 @@ from sslbook.losses import sinkhorn
 from tools.ideas.drawing import BLUE, PURPLE, Drawing, shape, two_views
 
 ALT = (
-    "An image and two views of it. Both pass encoder and projector to z, which is compared with all prototypes C: a row "
-    "of scores for each image of the batch. Sinkhorn turns the scores of each view into codes Q, in which every image "
-    "has few prototypes and every prototype has as many images. Crossed arrows: the code of the first view is predicted "
-    "from the scores of the second, and the code of the second from the scores of the first."
+    "An image and two views of it. Both pass encoder and projector to z, which is compared with all prototypes C: a "
+    "row of scores for each image of the batch. Sinkhorn turns the scores of each view into codes Q, in which every "
+    "image has few prototypes and every prototype has as many images. Crossed arrows: the code of the first view is "
+    "predicted from the scores of the second, and the code of the second from the scores of the first."
 )
 N, K = 6, 4  # images of the batch, prototypes
 ROWS = (90, 250)  # where the views stand
