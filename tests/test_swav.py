@@ -173,7 +173,18 @@ def test_the_history_s_monitors_are_those_of_evaluate():
     assert said["assignment sharpness"].item() == pytest.approx(evaluate.assignment_sharpness(codes), rel=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [dict(K=1), dict(epsilon=0), dict(T=0), dict(iterations=-1), dict(queue=-1)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(K=1),
+        dict(epsilon=0),
+        dict(T=0),
+        dict(iterations=-1),
+        dict(queue=-1),
+        dict(frozen=2),
+        dict(queue_from=-1),
+    ],
+)
 def test_the_method_refuses_nonsense(wrong):
     (name,) = wrong
     with pytest.raises(ValueError, match=f"{name}="):

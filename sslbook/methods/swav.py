@@ -88,12 +88,16 @@ class SwAV(Method):
                 "SwAV needs K >= 2, epsilon > 0, T > 0, iterations >= 0 and queue >= 0, got "
                 f"K={K}, epsilon={epsilon}, T={T}, iterations={iterations}, queue={queue}"
             )
+        if not 0 <= frozen <= 1 or not 0 <= queue_from <= 1:
+            shares = f"frozen={frozen}, queue_from={queue_from}"
+            raise ValueError(f"shares of the training lie in [0, 1], got {shares}")
         super().__init__(encoder)
         self.projector = mlp_head([features_dim(encoder), hidden, dim])
         self.prototypes = nn.Parameter(F.normalize(torch.randn(K, dim), dim=1))  # C, a row each
         self.K, self.epsilon, self.T, self.iterations = K, epsilon, T, iterations
         self.frozen, self.queue_from = frozen, queue_from
-        self.register_buffer("queue", F.normalize(torch.randn(ASSIGNED, queue, dim), dim=2))
+        vectors = F.normalize(torch.randn(ASSIGNED, queue, dim), dim=2)
+        self.register_buffer("queue", vectors if queue else None)
 
     def take(self, views: Sequence) -> Sequence:
         """The views, of which there are at least the two that are assigned."""
@@ -114,7 +118,7 @@ class SwAV(Method):
     @torch.no_grad()
     def codes(self, z: Tensor, view: int) -> Tensor:
         """Q of a view's z (n, dim): (n, K). From `queue_from` on its queue is balanced with it."""
-        if self.queue.shape[1] and self.now.progress >= self.queue_from:
+        if self.queue is not None and self.now.progress >= self.queue_from:
             z = torch.cat([shard(self.queue[view]), z])  # each process has a part of the queue
         return sinkhorn(self.scores(z), self.epsilon, self.iterations)
 
@@ -122,14 +126,14 @@ class SwAV(Method):
     def enqueue(self, z: Tensor, view: int) -> None:
         """The batch of all processes joins a view's queue, the oldest leave it."""
         length = self.queue.shape[1]
-        z = F.normalize(all_gather(z), dim=1)
+        z = F.normalize(all_gather(z).to(self.queue.dtype), dim=1)
         self.queue[view] = torch.cat([z, self.queue[view]])[:length]
 
     def loss(self, views: list[Tensor]) -> dict[str, Tensor]:
         z = forward_each_size(self.project, self.take(views))
         n = len(z[0])
         codes = torch.stack([self.codes(z[view], view)[-n:] for view in range(ASSIGNED)])
-        if self.training and self.queue.shape[1]:
+        if self.training and self.queue is not None:
             for view in range(ASSIGNED):
                 self.enqueue(z[view], view)
         loss = swapped_prediction(torch.stack([self.scores(x) for x in z]), codes, self.T)
@@ -178,7 +182,7 @@ register(
         "gpu": Recipe(
             dict(K=512, dim=128, hidden=512, epsilon=0.03, frozen=0.05),
             sgd(0.4, views=multi_crop(cifar_views(), small=16, number=4, scale=(0.08, 0.25))),
-            source="512 prototypes as in lightly's CIFAR-10 benchmark; epsilon .03, the authors' advice",
+            source="lightly's CIFAR-10 benchmark has 512 prototypes; epsilon is the authors' advice",
         ),
     },
 )
