@@ -182,7 +182,7 @@ register(
         "gpu": Recipe(
             dict(K=512, dim=128, hidden=512, epsilon=0.03, frozen=0.05),
             sgd(0.4, views=multi_crop(cifar_views(), small=16, number=4, scale=(0.08, 0.25))),
-            source="lightly's CIFAR-10 benchmark has 512 prototypes; epsilon is the authors' advice",
+            source="lightly's CIFAR-10 benchmark has 512 prototypes; epsilon: authors' advice",
         ),
     },
 )
