@@ -107,14 +107,23 @@ class Lab:
         return figures.curves({self.entry.label: history}, columns or ("loss", "knn"))
 
     def study(self, name: str, *columns: str) -> figures.Table:
-        """The rows of a logged study, all columns by default; prints how to make them again."""
+        """The rows of a logged study, all columns by default; prints how to make them again.
+
+        Of a study that has a log for each seed, <name>-<seed>, a cell shows the answers of all seeds.
+        """
         log = results.study(name)
-        if log is None:
-            raise FileNotFoundError(f"results/studies/{name}.json is not there: it lies in the book's repository")
-        print(f"{log['minutes']:.0f} minutes, {log['date'][:10]}; again: {log['again']}")
-        rows = [{column: in_words(row[column]) for column in columns or row} for row in log["rows"]]
-        seeds = f"means of {len(log['seed'])} seeds" if isinstance(log["seed"], list) else "one seed"
-        return figures.Table(rows, f"One change at a time (the shapes, cpu budget, {seeds})")
+        logs = [log] if log else results.studies(name)
+        minutes = sum(log["minutes"] for log in logs)
+        print(f"{minutes:.0f} minutes, {logs[0]['date'][:10]}; again: {logs[0]['again']}")
+        columns, rows = columns or tuple(logs[0]["rows"][0]), []
+        for same in zip(*(log["rows"] for log in logs)):  # the row of one change in every log
+            answers = {column: [row.get(column) for row in same] for column in columns}
+            rows.append({column: in_words(of_seeds(values)) for column, values in answers.items()})
+        seeds = [log["seed"] for log in logs]
+        several = f"seeds {', '.join(str(seed) for seed in seeds)}" if len(logs) > 1 else "one seed"
+        if isinstance(seeds[0], list):
+            several = f"means of {len(seeds[0])} seeds"
+        return figures.Table(rows, f"One change at a time (the shapes, cpu budget, {several})")
 
     def table(self, encoder: nn.Module) -> figures.Table:
         """The growing table: yardsticks and the methods before this one from the logs, then this page's run."""
@@ -314,6 +323,13 @@ def compact(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if len({row["network"] for row in rows} - {"none"}) > 1:
         return rows
     return [{question: answer for question, answer in row.items() if question != "network"} for row in rows]
+
+
+def of_seeds(values: list[Any]) -> Any:
+    """The answers of several seeds: one if they have but one, None if they have none."""
+    if None in values:
+        return None
+    return values[0] if len(values) == 1 or isinstance(values[0], str) else values
 
 
 def in_words(value: Any) -> Any:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sslbook.distributed import all_gather
+
 
 def full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Compute in float32 inside autocast too.
@@ -102,3 +104,32 @@ def masked_error(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         mask: (n, L) bool, True = hidden.
     """
     return ((pred - target).square().mean(dim=2) * mask).sum() / mask.sum()
+
+
+@full_precision
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
+    """Codes Q: assignments near the scores that use all prototypes alike (SwAV, equations 3 to 5).
+
+    Sinkhorn-Knopp on exp(scores / epsilon), in logarithms, so that no epsilon is too small. In each
+    iteration the prototypes come first: each gets as much of the batch as any other. Then each
+    image's assignment is made to sum to 1.
+
+    Args:
+        scores: (B, K) floats, z^T C. What counts is the batch of all processes.
+        epsilon: > 0, the weight of the entropy. Large: every image belongs to all prototypes alike.
+        iterations: 0 is a plain softmax, which keeps nothing in balance.
+
+    Returns:
+        (B, K), rows sum to 1, columns to about B / K; B times Q of the paper. Without a gradient.
+    """
+    if scores.ndim != 2 or not len(scores):
+        raise ValueError(f"scores must be (B, K), at least one row; got {tuple(scores.shape)}")
+    if not epsilon > 0 or iterations < 0:
+        raise ValueError(f"epsilon > 0 and iterations >= 0, got epsilon={epsilon}, iterations={iterations}")
+    log_Q = scores / epsilon
+    for _ in range(iterations):
+        of_each_process = all_gather(log_Q.logsumexp(dim=0, keepdim=True))
+        log_Q = log_Q - of_each_process.logsumexp(dim=0)
+        log_Q = log_Q.log_softmax(dim=1)
+    return log_Q.softmax(dim=1)

@@ -249,6 +249,29 @@ MISTAKES = {
         ),
         "the predictor's rate falls too": ('"constant_lr": True', '"constant_lr": False'),
     },
+    ("losses.py", "test_swav.py -k official"): {
+        "codes: the images first": (
+            "log_Q = log_Q - of_each_process.logsumexp(dim=0)\n        log_Q = log_Q.log_softmax(dim=1)",
+            "log_Q = log_Q.log_softmax(dim=1)\n        log_Q = log_Q - of_each_process.logsumexp(dim=0)",
+        ),
+        "codes: epsilon multiplies": ("log_Q = scores / epsilon", "log_Q = scores * epsilon"),
+    },
+    ("methods/swav.py", "test_swav.py"): {
+        "a view predicts its own code": ("masked_fill(itself, 0)", "masked_fill(~itself, 0)"),
+        "the queue is used at once": ("self.now.progress >= self.queue_from", "True"),
+        "the oldest stay in the queue": (
+            "torch.cat([z, self.queue[view]])[:length]",
+            "torch.cat([self.queue[view], z])[:length]",
+        ),
+        "prototypes are never frozen": ("if self.now.progress < self.frozen:", "if False:"),
+        "prototypes grow": ("self.prototypes.copy_(F.normalize(self.prototypes, dim=1))", "pass"),
+    },
+    ("losses.py", "test_distributed.py -k one_batch"): {
+        "each process balances by itself": (
+            "of_each_process = all_gather(log_Q.logsumexp(dim=0, keepdim=True))",
+            "of_each_process = log_Q.logsumexp(dim=0, keepdim=True)",
+        ),
+    },
     ("methods/barlow_twins.py", "test_barlow_twins.py"): {
         "a view is compared with itself": ("return z1.T @ z2 / len(z1)", "return z1.T @ z1 / len(z1)"),
         "a sum over the batch, no mean": ("return z1.T @ z2 / len(z1)", "return z1.T @ z2"),

@@ -142,6 +142,23 @@ def barlow_loss(c, lambd):
     return ((c - eye) ** 2 * (eye + lambd * (1 - eye))).sum()
 """,
     },
+    "swav": {
+        "implement-balance": """
+@torch.no_grad()
+def balance(scores, epsilon, iterations):
+    log_q = scores / epsilon
+    for _ in range(iterations):
+        log_q = (log_q - log_q.logsumexp(dim=0)).log_softmax(dim=1)
+    return log_q.exp()
+""",
+        "implement-swapped": """
+def swapped_loss(scores, codes, temperature):
+    log_p = torch.log_softmax(torch.stack(scores) / temperature, dim=2)
+    pairs = [(s, t) for s in range(len(codes)) for t in range(len(scores)) if s != t]
+    total = sum((codes[s] * log_p[t]).sum() for s, t in pairs)
+    return -total / len(pairs) / len(scores[0])
+""",
+    },
     "mae": {
         "implement-masking": """
 def random_masking(tokens, keep, noise):

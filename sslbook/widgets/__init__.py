@@ -12,6 +12,7 @@ from sslbook.widgets.linear_byol import LinearBYOL
 from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.partner import PartnerGame
 from sslbook.widgets.similarity import SimilarityMatrix
+from sslbook.widgets.sinkhorn import SinkhornBalance
 from sslbook.widgets.sphere import EmbeddingSphere
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "MAEExplorer",
     "PartnerGame",
     "SimilarityMatrix",
+    "SinkhornBalance",
 ]
