@@ -5,6 +5,7 @@ In the form of the authors' second version (SwAV: Caron et al., 2020, section 4 
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -135,14 +136,18 @@ class DeepCluster(Method):
 
     @torch.no_grad()
     def embed(self, data) -> Tensor:
-        """z (n, dim) of this process's share of all images as they are, without augmentation."""
-        training = self.training
-        rows = torch.arange(len(data)).tensor_split(world_size())[rank()]
-        self.eval()
-        batches = data.batches(rows.split(512))
-        z = torch.cat([self.project(as_floats(batch).to(self.centroids)) for batch in batches])
-        self.train(training)
-        return z
+        """z (N, dim) of all images as they are, without augmentation; by turns in processes.
+
+        In training mode, on a copy: batch norm's running statistics lag behind, and in an untrained
+        network all z would point the same way. Batches are mixed, as photos may lie by class.
+        """
+        seen = copy.deepcopy(self).train()
+        batches = torch.randperm(len(data)).tensor_split(-(-len(data) // 512))
+        rows = [batch.tensor_split(world_size())[rank()] for batch in batches]
+        z = self.centroids.new_zeros(len(data), self.centroids.shape[1])
+        for own, images in zip(rows, data.batches(rows)):
+            z[own.to(z.device)] = seen.project(as_floats(images).to(z)).to(z)
+        return all_reduce_sum(z) if world_size() > 1 else z
 
     def before_epoch(self, data) -> None:
         """Cluster all images anew, in the first epoch and every so many (section 3.2).
@@ -151,10 +156,11 @@ class DeepCluster(Method):
         """
         if self.now.epoch % self.every:
             return
-        centroids, own = spherical_kmeans(self.embed(data), self.k, iterations=self.iterations)
+        own = self.embed(data).tensor_split(world_size())[rank()]
+        centroids, nearest = spherical_kmeans(own, self.k, iterations=self.iterations)
         self.centroids.copy_(centroids)
-        everyone = own.new_zeros(len(data))
-        everyone.tensor_split(world_size())[rank()].copy_(own)
+        everyone = nearest.new_zeros(len(data))
+        everyone.tensor_split(world_size())[rank()].copy_(nearest)
         self.assignments = all_reduce_sum(everyone) if world_size() > 1 else everyone
 
     def order(self, n: int, generator: torch.Generator) -> Tensor:
