@@ -1,28 +1,29 @@
 """What becomes of DeepCluster without its augmentations, its many clusters, its sampling: three seeds at full length.
 
-    python experiments/deepcluster_study.py           # about 30 CPU-minutes
+    python experiments/deepcluster_study.py           # about 35 CPU-minutes
     python experiments/deepcluster_study.py --small   # does it run at all? Nothing is written
 
-writes results/studies/deepcluster.json. For each run and epoch: loss, accuracy on the pseudo-labels, and of its clusters
-that it was trained on their agreement with the classes (NMI), with each factor (purity) and with the clusters before;
-at the end kNN, a linear probe, and the clusters of the trained network. Rows that the log holds are not made again.
+writes results/studies/deepcluster.json. For each run and epoch: loss, accuracy on the pseudo-labels, and of the
+clusters of that epoch their agreement with the classes (NMI, purity) and with the clusters before; at the end kNN, a
+linear probe, and the clusters of the trained network. Rows that the log holds are not made again.
 """
 
 import argparse
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS, Budget
 from sslbook.callbacks import AfterEpoch
 from sslbook.images import ImageSet
-from sslbook.methods import Now
+from sslbook.methods import DeepCluster, Now
 from sslbook.pretrain import pretrain
 from sslbook.views import Augmentation, Views
 
 SEEDS = (0, 1, 2)
-UNTRAINED = "untrained"
+UNTRAINED, EVAL = "untrained", "clustered in eval mode"
 PLAIN = {"views": Views([Augmentation(24)] * 2)}  # the whole picture, twice the same
 CHANGES = {  # what is changed: arguments of DeepCluster, of pretrain
     "complete": ({}, {}),
@@ -30,8 +31,16 @@ CHANGES = {  # what is changed: arguments of DeepCluster, of pretrain
     "k = 2": ({"k": 2}, {}),
     "each image once an epoch": ({"uniform": False}, {}),
     "clustered once, no augmentation": ({"every": 1000}, PLAIN),
+    EVAL: ({}, {}),
     UNTRAINED: ({}, {}),
 }
+
+
+class InEvalMode(DeepCluster):
+    """Clusters what `evaluate.embed` gives, with batch norm's running statistics."""
+
+    def embed(self, data: ImageSet) -> torch.Tensor:
+        return evaluate.embed(nn.Sequential(self.encoder, self.projector), data)
 
 
 def of_clusters(clusters: torch.Tensor, images: ImageSet) -> dict:
@@ -56,6 +65,8 @@ def row_of(name: str, seed: int, plan: Budget, train: ImageSet, test: ImageSet) 
     method_change, train_change = CHANGES[name]
     recipe = plan.recipe("DeepCluster")
     method = plan.make("DeepCluster", seed, **method_change)
+    if name == EVAL:
+        method.__class__ = InEvalMode
     row, seen = {"DeepCluster": name, "seed": seed}, []
     if name != UNTRAINED:
         watch = AfterEpoch(lambda epoch, method: seen.append(method.assignments.clone()))

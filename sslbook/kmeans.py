@@ -1,4 +1,4 @@
-"""Spherical k-means: unit vectors, compared by cosine, on their own device. Several processes may share the points."""
+"""Spherical k-means on the points' own device, which several processes may share, and how to draw from its clusters."""
 
 from __future__ import annotations
 
@@ -70,6 +70,26 @@ def assign(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sums += members.T @ part
         counts += members.sum(dim=0)
     return torch.cat(nearest), sums, counts
+
+
+def uniform_over_clusters(labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """As many rows as there are images, each cluster as often as every other (DeepCluster, section 3.3).
+
+    Labels (n,) int64 to rows (n,) int64 on the CPU, in random order. A cluster that has too few
+    images gives some of them again, one that has too many leaves some out; one without images gives
+    none. It is the same as to weigh each image by the inverse of its cluster's size.
+    """
+    members = [(labels.cpu() == cluster).nonzero()[:, 0] for cluster in labels.cpu().unique()]
+    each = len(labels) // len(members) + 1
+    rows = []
+    for own in members:
+        if len(own) > each:
+            picked = torch.randperm(len(own), generator=generator)[:each]
+        else:
+            picked = torch.randint(len(own), (each,), generator=generator)
+        rows.append(own[picked])
+    rows = torch.cat(rows)
+    return rows[torch.randperm(len(rows), generator=generator)][: len(labels)]
 
 
 def _fill_empty(centroids: Tensor, counts: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -166,7 +166,8 @@ ELSEWHERE = {
         "sslbook/widgets/masking.py",
         "tools/offline_kit.py",
     },
-    "MoCo": {"sslbook/official.py"},  # its authors' checkpoints
+    "DeepCluster": {"sslbook/official.py"},  # its authors' checkpoints
+    "MoCo": {"sslbook/official.py"},
     "SimSiam": {"sslbook/official.py"},
 }
 

@@ -10,13 +10,13 @@ from torch import nn
 from sslbook import evaluate, sets
 from sslbook.encoders import ConvNet
 from sslbook.images import ImageSet
+from sslbook.kmeans import uniform_over_clusters
 from sslbook.methods import Now
 from sslbook.methods.deepcluster import (
     DeepCluster,
     cosine_scores,
     deepcluster_views,
     pseudo_label_loss,
-    uniform_over_clusters,
 )
 from sslbook.photos import PhotoStream, from_folder
 from sslbook.pretrain import pretrain

@@ -430,7 +430,7 @@ def test_factors_are_cut_into_parts_of_as_many_images():
     for name, (part, names) in parts.items():
         counts = part.bincount()
         assert len(counts) == len(names) == 8, name
-        assert 60 < counts.min() and counts.max() < 140, name
+        assert counts.min() > 60 and counts.max() < 140, name
         if name not in ("class", "hue"):
             assert counts.min() >= 98 and counts.max() <= 102, name
     assert torch.equal(parts["hue"][0], (8 * train.factors["hue"]).long())

@@ -17,7 +17,7 @@ from sslbook.distributed import all_reduce_sum, rank, world_size
 from sslbook.encoders import features_dim
 from sslbook.heads import mlp_head
 from sslbook.images import as_floats
-from sslbook.kmeans import spherical_kmeans
+from sslbook.kmeans import spherical_kmeans, uniform_over_clusters
 from sslbook.losses import full_precision
 from sslbook.methods.base import Method
 from sslbook.methods.registry import Recipe, register, sgd
@@ -57,26 +57,6 @@ def pseudo_label_loss(
     right = (scores.argmax(dim=1) == labels) & known
     loss = F.cross_entropy(scores / temperature, labels, ignore_index=-100)
     return {"loss": loss, "accuracy": right.sum() / known.sum().clamp(min=1)}
-
-
-def uniform_over_clusters(labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """As many rows as there are images, each cluster as often as every other (section 3.3).
-
-    Labels (n,) int64 to rows (n,) int64 on the CPU, in random order. A cluster that has too few
-    images gives some of them again, one that has too many leaves some out; one without images gives
-    none. It is the same as to weigh each image by the inverse of its cluster's size.
-    """
-    members = [(labels.cpu() == cluster).nonzero()[:, 0] for cluster in labels.cpu().unique()]
-    each = len(labels) // len(members) + 1
-    rows = []
-    for own in members:
-        if len(own) > each:
-            picked = torch.randperm(len(own), generator=generator)[:each]
-        else:
-            picked = torch.randint(len(own), (each,), generator=generator)
-        rows.append(own[picked])
-    rows = torch.cat(rows)
-    return rows[torch.randperm(len(rows), generator=generator)][: len(labels)]
 
 
 def deepcluster_views(size: int) -> Views:
