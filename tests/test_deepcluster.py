@@ -182,7 +182,7 @@ def test_the_first_clusters_of_an_untrained_network_lie_apart():
     method = tiny()
     method.before_epoch(TRAIN)
     apart = method.centroids @ method.centroids.T
-    assert apart[~torch.eye(6, dtype=torch.bool)].mean() < 0.3
+    assert apart[~torch.eye(6, dtype=torch.bool)].mean() < 0.6  # .32 to .55; in eval mode above .9999
 
 
 def test_photos_that_lie_by_class_are_mixed_before_batch_norm_sees_them():
