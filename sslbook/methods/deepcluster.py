@@ -180,7 +180,7 @@ register(
             dict(k=64, dim=128, hidden=256, every=2),
             sgd(0.1),
             length=0.75,
-            source="experiments/deepcluster_recipe.py; chosen on other pictures, data seed 100",
+            source="a prototype's numbers; not chosen among several yet",
         ),
         "cifar10-cpu": Recipe(
             dict(k=128, dim=128, hidden=512, every=1),
