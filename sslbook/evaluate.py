@@ -235,6 +235,60 @@ def explained_factors(
     return shares
 
 
+def purity(clusters: Tensor, labels: Tensor) -> float:
+    """Share of the images whose label is the commonest one in their cluster; both (N,) int64, not negative.
+
+    It is never below the commonest label's share, and 1 if each image is a cluster of its own: `by_chance` says what
+    so many clusters of these sizes have anyway.
+    """
+    return (_together(clusters, labels).max(dim=1).values.sum() / len(labels)).item()
+
+
+def nmi(clusters: Tensor, labels: Tensor) -> float:
+    """Normalised mutual information of two partitions (N,) in [0, 1]: I(A; B) / sqrt(H(A) H(B)), as in DeepCluster
+    (Caron et al., 2018, section 4.1). 0 if one of them has a single part. Many small clusters have some by chance."""
+    p = _together(clusters, labels).double() / len(labels)
+    rows, columns = p.sum(dim=1), p.sum(dim=0)
+    mutual = (torch.xlogy(p, p).sum() - torch.xlogy(rows, rows).sum() - torch.xlogy(columns, columns).sum()).item()
+    entropies = torch.xlogy(rows, rows).sum() * torch.xlogy(columns, columns).sum()
+    return max(0.0, mutual) / math.sqrt(entropies) if entropies > 0 else 0.0
+
+
+def by_chance(
+    measure: Callable[[Tensor, Tensor], float], clusters: Tensor, labels: Tensor, *, draws: int = 10, seed: int = 0
+) -> float:
+    """What `purity` or `nmi` is for clusters of the same sizes that know nothing: the mean over shuffled labels."""
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(len(labels), generator=generator).to(labels.device) for _ in range(draws)]
+    return fmean(measure(clusters, labels[order]) for order in orders)
+
+
+def _together(clusters: Tensor, labels: Tensor) -> Tensor:
+    """How many images each cluster shares with each label, (clusters, labels)."""
+    if clusters.ndim != 1 or clusters.shape != labels.shape or not len(labels):
+        raise ValueError(f"clusters and labels must both be (N,), got {_count(clusters)} and {_count(labels)}")
+    if min(clusters.min(), labels.min()) < 0:
+        raise ValueError("a negative cluster or label means that there is none: leave these images out")
+    k, classes = int(clusters.max()) + 1, int(labels.max()) + 1
+    pairs = clusters.cpu() * classes + labels.cpu()
+    return pairs.bincount(minlength=k * classes).view(k, classes)
+
+
+def in_parts(images: ImageSet, parts: int = 8) -> dict[str, tuple[Tensor, list[str]]]:
+    """What an image is, in parts that can be counted: {factor: (part of each image (N,) int64, names of the parts)}.
+
+    The first is the class. A factor of the shapes is cut into parts of as many images each, the hue into equal ones.
+    """
+    found = {"class": (images.labels, list(images.classes))}
+    for name, values in images.factors.items():
+        edges = values.quantile(torch.linspace(0, 1, parts + 1, device=values.device))
+        if name == "hue":
+            edges = torch.linspace(0, 1, parts + 1, device=values.device)
+        part = torch.bucketize(values.contiguous(), edges[1:-1].contiguous(), right=True)
+        found[name] = part, [f"{low:.2f} to {high:.2f}" for low, high in zip(edges.tolist(), edges[1:].tolist())]
+    return found
+
+
 def few_labels(labels: Tensor, share: float, seed: int | None = None) -> Tensor:
     """Indices of a `share` of each class's images, at least one of each: the first, or drawn from `seed`.
 

@@ -202,11 +202,11 @@ class Run:
         """All images once, in a new order; a run that was stopped goes on inside."""
         self.started = time.perf_counter()
         first = self.step % self.steps_per_epoch
-        order = self.order()
         self.method.train()
         if first == 0:
             self.method.now = Now(self.epoch, self.step / self.total)
             self.method.before_epoch(self.data)
+        order = self.order()
         batches = order.split(self.settings.batch_size)[first : self.steps_per_epoch]
         shards = [shard(rows) for rows in batches]
         for batch, rows in zip(self.data.batches(shards), shards):
@@ -284,7 +284,7 @@ class Run:
         else:
             generator = torch.Generator()
             generator.set_state(self.epoch_start)
-        return torch.randperm(len(self.data), generator=generator)
+        return self.method.order(len(self.data), generator)
 
     def check_finite(self, loss: Tensor | None = None) -> float:
         """A loss as a number, that of the last step by default. Raises TrainingDivergedError if it is none."""

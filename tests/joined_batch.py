@@ -8,7 +8,7 @@ from made_up import TwoTurns
 from sslbook import distributed, sets
 from sslbook.callbacks import Checkpoints, Probe
 from sslbook.encoders import ConvNet
-from sslbook.methods import MAE, METHODS, MoCo
+from sslbook.methods import MAE, METHODS, MoCo, Now
 from sslbook.norms import sync_batch_norm
 from sslbook.pretrain import _loss_module, pretrain
 from sslbook.views import byol_views
@@ -28,6 +28,8 @@ def one_batch(name: str) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     method = CASES[name]()
     sync_batch_norm(method)
+    method.before_epoch(sets.load("shapes", train=33, test=1)[0])  # not as many for each process
+    method.now = Now(rows=distributed.shard(torch.arange(16)))
     loss_of = _loss_module(method, compile=False)
     losses = []
     for _ in range(2):  # the second step sees the queue that the first one left

@@ -280,6 +280,40 @@ MISTAKES = {
         "lambda is not heard": ("loss = invariance + lambd * redundancy", "loss = invariance + redundancy"),
         "biases have everyone's rate": ("lr_scale=self.bias_lr", "lr_scale=1.0"),
     },
+    ("kmeans.py", "test_kmeans.py"): {
+        "points go to the farthest centroid": (".argmax(dim=1))", ".argmin(dim=1))"),
+        "an empty cluster stays empty": ("torch.where((counts == 0)[:, None], beside, centroids)", "centroids"),
+        "centroids are not of length 1": ("F.normalize(_of_all(sums), dim=1)", "_of_all(sums)"),
+        "points keep their lengths": ("points = F.normalize(points, dim=1)", "points = points"),
+        "each process moves its own centroids": ("F.normalize(_of_all(sums), dim=1)", "F.normalize(sums, dim=1)"),
+        "every process begins at its own points": ("centroids = _of_all(centroids)", "centroids = 1 * centroids"),
+    },
+    ("kmeans.py", "test_deepcluster.py -k sampling"): {
+        "a large cluster shows an image twice": ("if len(own) > each:", "if False:"),
+        "one draw too few for each cluster": ("// len(members) + 1", "// len(members)"),
+        "clusters are not mixed": ("rows[torch.randperm(len(rows), generator=generator)]", "rows"),
+    },
+    ("methods/deepcluster.py", "test_deepcluster.py"): {
+        "multiplied by the temperature": ("scores / temperature, labels", "scores * temperature, labels"),
+        "each image once an epoch": ("if not self.uniform:", "if True:"),
+        "clusters are made anew in every epoch": ("if self.now.epoch % self.every:", "if False:"),
+        "clusters are made once": ("if self.now.epoch % self.every:", "if self.now.epoch:"),
+        "features in eval mode": ("copy.deepcopy(self).train()", "copy.deepcopy(self).eval()"),
+        "batches as the photos lie": ("torch.randperm(len(data)).tensor_split", "torch.arange(len(data)).tensor_split"),
+        "clustering moves the running statistics": ("seen = copy.deepcopy(self).train()", "seen = self"),
+        "the labels of other rows": ("self.assignments[rows.to(", "self.assignments.roll(1)[rows.to("),
+        "the second view has the next image's label": ("labels.repeat(len(views))", "labels.repeat_interleave(2)"),
+    },
+    ("methods/deepcluster.py", "test_every_method.py -k 'never_stopped and DeepCluster'"): {
+        "the clusters are not in the checkpoint": (
+            'self.register_buffer("assignments", torch.zeros(0, dtype=torch.long))',
+            'self.register_buffer("assignments", torch.zeros(0, dtype=torch.long), persistent=False)',
+        ),
+    },
+    ("evaluate.py", "test_evaluate.py -k 'nmi or purity or chance'"): {
+        "NMI without the root": ("/ math.sqrt(entropies)", "/ entropies.item()"),
+        "labels are not shuffled": ("measure(clusters, labels[order])", "measure(clusters, labels)"),
+    },
     ("methods/barlow_twins.py", "test_distributed.py -k one_batch"): {
         "the correlation is that of the process's own rows": ("all_gather(self.project(view))", "self.project(view)"),
     },

@@ -159,6 +159,23 @@ def swapped_loss(scores, codes, temperature):
     return -total / len(pairs) / len(scores[0])
 """,
     },
+    "deepcluster": {
+        "implement-kmeans": """
+def kmeans_step(points, centroids):
+    cosines = F.cosine_similarity(points[:, None], centroids[None], dim=2)
+    nearest = cosines.max(dim=1).indices
+    moved = []
+    for i, old in enumerate(centroids):
+        own = points[nearest == i]
+        moved.append(own.mean(dim=0) / own.mean(dim=0).norm() if len(own) else old)
+    return nearest, torch.stack(moved)
+""",
+        "implement-weights": """
+def image_weights(clusters):
+    _, where, sizes = clusters.unique(return_inverse=True, return_counts=True)
+    return len(clusters) / (len(sizes) * sizes[where])
+""",
+    },
     "mae": {
         "implement-masking": """
 def random_masking(tokens, keep, noise):

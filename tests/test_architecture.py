@@ -32,7 +32,7 @@ LAYERS = [
     "methods",
     "losses encoders vit heads norms",
     "views images sets photos",
-    "allocator bar checkpoint classroom distributed download ema files history optim results shapes",
+    "allocator bar checkpoint classroom distributed download ema files history kmeans optim results shapes",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 LOOP = ("pretrain", "callbacks", "finetune", "history", "checkpoint", "distributed", "methods/base")
@@ -166,7 +166,8 @@ ELSEWHERE = {
         "sslbook/widgets/masking.py",
         "tools/offline_kit.py",
     },
-    "MoCo": {"sslbook/official.py"},  # its authors' checkpoints
+    "DeepCluster": {"sslbook/official.py"},  # its authors' checkpoints
+    "MoCo": {"sslbook/official.py"},
     "SimSiam": {"sslbook/official.py"},
     "SwAV": {"sslbook/official.py"},
 }

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import normalized_mutual_info_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -406,3 +407,65 @@ def test_the_probe_is_fitted_to_the_end_or_says_that_it_is_not(probes):
         evaluate.linear_evaluation(x, labels, new, asked, weight_decay=1e-6, steps=5)
     there, early = (np.abs(probe.weight.detach().numpy() - oracle(x, labels, 1e-6)[-1].coef_).max() for probe in probes)
     assert there < 0.05 < early
+
+
+# -- clusters
+
+
+def some_clusters(n=400, k=7, classes=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    clusters = torch.randint(k, (n,), generator=generator)
+    labels = torch.where(torch.rand(n, generator=generator) < 0.4, clusters % classes, clusters.flip(0) % classes)
+    return clusters, labels
+
+
+def test_nmi_equals_scikit_learn_s_geometric_one():
+    clusters, labels = some_clusters()
+    theirs = normalized_mutual_info_score(labels, clusters, average_method="geometric")
+    assert evaluate.nmi(clusters, labels) == pytest.approx(theirs) == evaluate.nmi(labels, clusters)
+    assert evaluate.nmi(labels, (labels + 1) % 4) == pytest.approx(1)
+    assert evaluate.nmi(torch.zeros_like(labels), labels) == 0
+
+
+def test_purity_is_the_share_of_the_commonest_label():
+    clusters, labels = torch.tensor([0, 0, 0, 2, 2, 5]), torch.tensor([1, 1, 0, 3, 0, 2])
+    assert evaluate.purity(clusters, labels) == pytest.approx((2 + 1 + 1) / 6)
+    assert evaluate.purity(torch.arange(6), labels) == 1, "a cluster each"
+    assert evaluate.purity(torch.zeros(6).long(), labels) == pytest.approx(2 / 6), "the commonest label's share"
+
+
+def test_chance_is_that_of_clusters_that_know_nothing():
+    generator = torch.Generator().manual_seed(1)
+    clusters, labels = torch.randint(64, (2000,), generator=generator), torch.randint(8, (2000,), generator=generator)
+    for measure in (evaluate.purity, evaluate.nmi):
+        chance = evaluate.by_chance(measure, clusters, labels)
+        assert measure(clusters, labels) == pytest.approx(chance, rel=0.05)
+        assert evaluate.by_chance(measure, clusters, labels) == chance
+    assert evaluate.by_chance(evaluate.purity, clusters, labels) > 0.22, "of 8 labels, and not 1/8"
+    assert evaluate.by_chance(evaluate.nmi, labels, labels) < 0.02
+
+
+@pytest.mark.parametrize("measure", [evaluate.purity, evaluate.nmi])
+def test_clusters_that_do_not_fit_are_refused(measure):
+    zeros = torch.zeros(3).long()
+    with pytest.raises(ValueError, match=r"must both be \(N,\), got 3 and 2"):
+        measure(zeros, zeros[:2])
+    with pytest.raises(ValueError, match="negative"):
+        measure(zeros, zeros - 1)
+
+
+def test_factors_are_cut_into_parts_of_as_many_images():
+    train, _ = sets.load("shapes", train=800, test=1)
+    parts = evaluate.in_parts(train)
+    assert list(parts) == ["class", *train.factors] and torch.equal(parts["class"][0], train.labels)
+    for name, (part, names) in parts.items():
+        counts = part.bincount()
+        assert len(counts) == len(names) == 8, name
+        assert counts.min() > 60 and counts.max() < 140, name
+        if name not in ("class", "hue"):
+            assert counts.min() >= 98 and counts.max() <= 102, name
+    assert torch.equal(parts["hue"][0], (8 * train.factors["hue"]).long())
+    x, (part, names) = train.factors["x"], parts["x"]
+    edges = [(x[part == i].min().item(), x[part == i].max().item()) for i in range(8)]
+    assert all(high <= low for (_, high), (low, _) in zip(edges, edges[1:]))
+    assert names[0].startswith(f"{x.min().item():.2f} to ")

@@ -37,6 +37,14 @@ def some_views(method, seed=0, n=16):
     return method.views(32).render(TRAIN.images[:n], torch.Generator().manual_seed(seed))
 
 
+def by_hand(name):
+    """A tiny form, told what the loop tells it before a batch of the first 16 images."""
+    method = METHODS[name].make_tiny()
+    method.before_epoch(TRAIN)
+    method.now = Now(rows=torch.arange(16), turn=method.turns[0])
+    return method
+
+
 def loss_of(method, views, seed=3):
     """The loss, called by hand; what it draws follows from the seed."""
     torch.manual_seed(seed)
@@ -57,11 +65,10 @@ def test_what_the_registry_does_not_know_is_refused(wrong):
 
 @each_method
 def test_its_own_views_are_what_its_loss_takes_called_by_hand(name):
-    method = METHODS[name].make_tiny()
+    assert METHODS[name].make_tiny().now == Now(epoch=0, progress=0.0, rows=None, turn="all")
+    method = by_hand(name)
     views = some_views(method)
     assert all(view.shape[:2] == (16, 3) and 0 <= view.min() <= view.max() <= 1 for view in views)
-    assert method.now == Now(epoch=0, progress=0.0, rows=None, turn="all")
-    method.now = Now(turn=method.turns[0])
     loss = loss_of(method, views)
     assert loss.shape == () and loss.isfinite()
     loss.backward()
@@ -90,7 +97,7 @@ def test_another_number_of_views_is_refused(name):
 
 @each_method
 def test_chance_is_the_loss_if_all_images_look_alike(name):
-    method = METHODS[name].make_tiny()
+    method = by_hand(name)
     chance = method.chance(16)
     if chance is None:
         assert METHODS[name].family != "Contrastive", "its loss has a number of its own for that"
@@ -134,7 +141,7 @@ def test_the_history_says_what_happened(name):
 @each_method
 def test_it_learns_one_batch_by_heart(name):
     """The same views and random numbers again and again, buffers (a queue, a centre) set back: the loss must fall."""
-    method = METHODS[name].make_tiny()
+    method = by_hand(name)
     if len(method.turns) > 1:
         pytest.skip("of two adversaries neither loss must fall")
     views, buffers, losses = some_views(method), copy.deepcopy(dict(method.named_buffers())), []
@@ -154,9 +161,8 @@ def test_it_learns_one_batch_by_heart(name):
 
 @each_method
 def test_half_precision_gives_nearly_the_same_loss(name):
-    whole, half = METHODS[name].make_tiny(), METHODS[name].make_tiny()
+    whole, half = by_hand(name), by_hand(name)
     views = some_views(whole)
-    whole.now = half.now = Now(turn=whole.turns[0])
     expected = loss_of(whole, views)
     with torch.autocast("cpu", torch.bfloat16):
         loss = loss_of(half, views)

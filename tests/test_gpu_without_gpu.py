@@ -124,6 +124,7 @@ def train(method, monkeypatch, dtype, made, optimizer="adamw", **how):
     """Two steps of `pretrain` on a pretended GPU."""
     monkeypatch.setattr(pretrain, "_amp_dtype", lambda device: dtype)
     settings = dict(epochs=1, batch_size=N, optimizer=optimizer, lr=0.1, weight_decay=0.1, warmup_epochs=0, seed=0)
+    method.before_epoch(IMAGES)
     with PretendedGPU(**how) as mode:
         method._apply(mode.from_tensor)
         method.to("cuda")

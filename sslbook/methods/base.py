@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from sslbook.optim import ParameterGroup, parameter_groups
@@ -65,6 +66,13 @@ class Method(nn.Module, ABC):
 
     def before_epoch(self, data) -> None:
         """Called before an epoch's first step with all that is trained on."""
+
+    def order(self, n: int, generator: torch.Generator) -> Tensor:
+        """Which of n examples an epoch shows, (n,) int64: all of them, in random order.
+
+        Asked after `before_epoch`, and again where a run goes on inside an epoch.
+        """
+        return torch.randperm(n, generator=generator)
 
     def before_step(self) -> None:
         """Called when the gradients are there: clip them, or freeze a layer by `grad = None`."""

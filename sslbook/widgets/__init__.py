@@ -7,6 +7,7 @@ of any host.
 
 from sslbook.widgets.augmentation import AugmentationExplorer
 from sslbook.widgets.choosing import ChoosingGuide
+from sslbook.widgets.clusters import ClusterWall
 from sslbook.widgets.correlation import CorrelationMatrix
 from sslbook.widgets.linear_byol import LinearBYOL
 from sslbook.widgets.masking import MAEExplorer
@@ -18,6 +19,7 @@ from sslbook.widgets.sphere import EmbeddingSphere
 __all__ = [
     "AugmentationExplorer",
     "ChoosingGuide",
+    "ClusterWall",
     "CorrelationMatrix",
     "EmbeddingSphere",
     "LinearBYOL",

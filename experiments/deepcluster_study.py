@@ -1,0 +1,113 @@
+"""What becomes of DeepCluster without its augmentations, its many clusters, its sampling: three seeds at full length.
+
+    python experiments/deepcluster_study.py           # about 35 CPU-minutes
+    python experiments/deepcluster_study.py --small   # does it run at all? Nothing is written
+
+writes results/studies/deepcluster.json. For each run and epoch: loss, accuracy on the pseudo-labels, and of the
+clusters of that epoch their agreement with the classes (NMI, purity) and with the clusters before; at the end kNN, a
+linear probe, and the clusters of the trained network. Rows that the log holds are not made again.
+"""
+
+import argparse
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from sslbook import evaluate, results
+from sslbook.budget import BUDGETS, Budget
+from sslbook.callbacks import AfterEpoch
+from sslbook.images import ImageSet
+from sslbook.methods import DeepCluster, Now
+from sslbook.pretrain import pretrain
+from sslbook.views import Augmentation, Views
+
+SEEDS = (0, 1, 2)
+UNTRAINED, EVAL = "untrained", "clustered in eval mode"
+PLAIN = {"views": Views([Augmentation(24)] * 2)}  # the whole picture, twice the same
+CHANGES = {  # what is changed: arguments of DeepCluster, of pretrain
+    "complete": ({}, {}),
+    "no augmentation": ({}, PLAIN),
+    "k = 2": ({"k": 2}, {}),
+    "each image once an epoch": ({"uniform": False}, {}),
+    "clustered once, no augmentation": ({"every": 1000}, PLAIN),
+    EVAL: ({}, {}),
+    UNTRAINED: ({}, {}),
+}
+
+
+class InEvalMode(DeepCluster):
+    """Clusters what `evaluate.embed` gives, with batch norm's running statistics."""
+
+    def embed(self, data: ImageSet) -> torch.Tensor:
+        return evaluate.embed(nn.Sequential(self.encoder, self.projector), data)
+
+
+def of_clusters(clusters: torch.Tensor, images: ImageSet) -> dict:
+    """How clusters agree with what is known of the images, what chance gives, and how many hold images."""
+    parts = evaluate.in_parts(images)
+    classes, _ = parts["class"]
+    sizes = clusters.bincount().float() / len(clusters)
+    return {
+        "NMI": evaluate.nmi(clusters, classes),
+        "NMI by chance": evaluate.by_chance(evaluate.nmi, clusters, classes),
+        "purity": {name: evaluate.purity(clusters, part) for name, (part, _) in parts.items()},
+        "purity by chance": {
+            name: evaluate.by_chance(evaluate.purity, clusters, part) for name, (part, _) in parts.items()
+        },
+        "largest cluster": sizes.max().item(),
+        "clusters used": torch.exp(-torch.xlogy(sizes, sizes).sum()).item(),  # exp of the entropy
+    }
+
+
+def row_of(name: str, seed: int, plan: Budget, train: ImageSet, test: ImageSet) -> dict:
+    """One run's course and its end."""
+    method_change, train_change = CHANGES[name]
+    recipe = plan.recipe("DeepCluster")
+    method = plan.make("DeepCluster", seed, **method_change)
+    if name == EVAL:
+        method.__class__ = InEvalMode
+    row, seen = {"DeepCluster": name, "seed": seed}, []
+    if name != UNTRAINED:
+        watch = AfterEpoch(lambda epoch, method: seen.append(method.assignments.clone()))
+        settings = recipe.train | train_change
+        history = pretrain(method, train, seed=seed, show_progress=False, callbacks=[watch], **settings)
+        row |= {"last loss": history["loss"][-1], "accuracy": history["accuracy"][-1]}
+        row["curves"] = dict(
+            loss=history["loss"],
+            accuracy=history["accuracy"],
+            NMI=[evaluate.nmi(clusters, train.labels) for clusters in seen],
+            stability=[evaluate.nmi(before, after) for before, after in zip(seen, seen[1:])],
+            purity=[evaluate.purity(clusters, train.labels) for clusters in seen],
+            largest=[(clusters.bincount().max() / len(clusters)).item() for clusters in seen],
+        )
+    report = evaluate.report(method.encoder, train, test)
+    row |= {question: report[question] for question in ("kNN", "linear", "linear, hue")}
+    torch.manual_seed(seed)
+    method.now = Now()
+    method.before_epoch(train)
+    return row | of_clusters(method.assignments, train)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
+    small = parser.parse_args().small
+    plan = BUDGETS["cpu"]
+    if small:
+        plan = replace(plan, train=512, test=256, epochs=1)
+    train, test = plan.load()
+    again = "python experiments/deepcluster_study.py"
+    study = results.Study("deepcluster", dry=small, seed=SEEDS, again=again)
+    known = {(row["DeepCluster"], row["seed"]) for row in study.rows}
+    for seed in SEEDS[:1] if small else SEEDS:
+        for name in CHANGES:
+            if (name, seed) in known:
+                continue
+            row = row_of(name, seed, plan, train, test)
+            print(name, seed, f"kNN {row['kNN']:.3f}, NMI {row['NMI']:.3f}", flush=True)
+            study.add(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""DeepCluster: Deep Clustering for Unsupervised Learning of Visual Features (Caron et al., 2018).
+
+In the form of the authors' second version (SwAV: Caron et al., 2020, section 4 and appendix).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sslbook.distributed import all_reduce_sum, rank, world_size
+from sslbook.encoders import features_dim
+from sslbook.heads import mlp_head
+from sslbook.images import as_floats
+from sslbook.kmeans import spherical_kmeans, uniform_over_clusters
+from sslbook.losses import full_precision
+from sslbook.methods.base import Method
+from sslbook.methods.registry import Recipe, register, sgd
+from sslbook.views import Views, simclr_views
+
+
+@full_precision
+def cosine_scores(z: Tensor, centroids: Tensor) -> Tensor:
+    """Cosine of each row with each centroid: z (n, D) and unit rows (k, D) to (n, k) in [-1, 1]."""
+    return F.normalize(z, dim=1) @ centroids.T
+
+
+@full_precision
+def pseudo_label_loss(
+    scores: Tensor, labels: Tensor, temperature: float = 0.1
+) -> dict[str, Tensor]:
+    """Classify each row as the cluster it was put into (section 3.2, equation 1).
+
+    Args:
+        scores: (n, k) floats, what each cluster says to each row.
+        labels: (n,) int64 in [0, k); -100 where there is none, such rows do not count.
+        temperature: > 0, by which the scores are divided.
+
+    Returns:
+        "loss", the cross-entropy, a scalar >= 0, ln k for scores that are all alike; and without a
+        gradient "accuracy" in [0, 1], on the pseudo-labels: 1 says nothing of real classes.
+
+    Raises:
+        ValueError: if scores and labels do not fit, or the temperature is not positive.
+    """
+    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
+        shapes = f"{tuple(scores.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"scores must be (n, k) and labels (n,), got {shapes}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    known = labels != -100
+    right = (scores.argmax(dim=1) == labels) & known
+    loss = F.cross_entropy(scores / temperature, labels, ignore_index=-100)
+    return {"loss": loss, "accuracy": right.sum() / known.sum().clamp(min=1)}
+
+
+def deepcluster_views(size: int) -> Views:
+    """Two of SimCLR's, which show at least 14 % of the image, as SwAV's large crops do."""
+    return Views([replace(view, scale=(0.14, 1)) for view in simclr_views(size)])
+
+
+class DeepCluster(Method):
+    """Cluster all images, predict from two views of each in which cluster it is, and again.
+
+    Clusters are those of k-means on the sphere, of the images as they are. Their centroids are the
+    classifier: nothing is learnt anew when the clusters change.
+
+    >>> method = DeepCluster(resnet50(), k=3000)
+    >>> pretrain(method, images, epochs=400, batch_size=4096, optimizer="lars", lr=4.8,
+    ...          weight_decay=1e-6, warmup_epochs=10)
+
+    Args:
+        encoder: what is kept.
+        k: how many clusters; several times as many as there may be classes.
+        dim, hidden: width of z, in which clusters are made, and of the projector's hidden layer.
+        temperature: of the classifier's softmax.
+        every: epochs from one clustering to the next.
+        iterations: of k-means.
+        uniform: show each cluster as often as every other; False shows each image once an epoch.
+    """
+
+    views, takes = staticmethod(deepcluster_views), 2
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        k: int = 3000,
+        dim: int = 128,
+        hidden: int = 2048,
+        temperature: float = 0.1,
+        every: int = 1,
+        iterations: int = 10,
+        uniform: bool = True,
+    ):
+        if k < 2 or every < 1 or iterations < 1:
+            at_least = "k must be at least 2, every and iterations 1"
+            raise ValueError(f"{at_least}, got k={k}, every={every}, iterations={iterations}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        super().__init__(encoder)
+        self.projector = mlp_head([features_dim(encoder), hidden, dim])
+        self.k, self.temperature, self.every = k, temperature, every
+        self.iterations, self.uniform = iterations, uniform
+        # unlike weights they move at a clustering only; a run that goes on inside an epoch has them
+        self.register_buffer("centroids", torch.zeros(k, dim))
+        self.register_buffer("assignments", torch.zeros(0, dtype=torch.long))  # of all images
+
+    def project(self, images: Tensor) -> Tensor:
+        """z, not normalised yet: (n, 3, H, W) to (n, dim)."""
+        return self.projector(self.encoder(images))
+
+    @torch.no_grad()
+    def embed(self, data) -> Tensor:
+        """z (N, dim) of all images as they are, without augmentation; by turns in processes.
+
+        In training mode, on a copy: batch norm's running statistics lag behind, and in an untrained
+        network all z would point the same way. Batches are mixed, as photos may lie by class.
+        """
+        seen = copy.deepcopy(self).train()
+        batches = torch.randperm(len(data)).tensor_split(-(-len(data) // 512))
+        rows = [batch.tensor_split(world_size())[rank()] for batch in batches]
+        z = self.centroids.new_zeros(len(data), self.centroids.shape[1])
+        for own, images in zip(rows, data.batches(rows)):
+            z[own.to(z.device)] = seen.project(as_floats(images).to(z)).to(z)
+        return all_reduce_sum(z) if world_size() > 1 else z
+
+    def before_epoch(self, data) -> None:
+        """Cluster all images anew, in the first epoch and every so many (section 3.2).
+
+        Raises ValueError if there are fewer images than clusters.
+        """
+        if self.now.epoch % self.every:
+            return
+        own = self.embed(data).tensor_split(world_size())[rank()]
+        centroids, nearest = spherical_kmeans(own, self.k, iterations=self.iterations)
+        self.centroids.copy_(centroids)
+        everyone = nearest.new_zeros(len(data))
+        everyone.tensor_split(world_size())[rank()].copy_(nearest)
+        self.assignments = all_reduce_sum(everyone) if world_size() > 1 else everyone
+
+    def order(self, n: int, generator: torch.Generator) -> Tensor:
+        """Uniform over the clusters."""
+        if not self.uniform:
+            return super().order(n, generator)
+        return uniform_over_clusters(self.assignments, generator)
+
+    def loss(self, views: list[Tensor]) -> dict[str, Tensor]:
+        """Both views of an image are to be found in the image's cluster."""
+        views, rows = self.take(views), self.now.rows
+        if rows is None or not len(self.assignments):
+            raise ValueError("which images are these? `before_epoch` clusters, `now.rows` says so")
+        labels = self.assignments[rows.to(self.assignments.device, non_blocking=True)]
+        scores = cosine_scores(self.project(torch.cat(views)), self.centroids)
+        return pseudo_label_loss(scores, labels.repeat(len(views)), self.temperature)
+
+    def chance(self, batch_size: int) -> float:
+        return math.log(self.k)
+
+    def _load_from_state_dict(self, state: dict, prefix: str, *rest) -> None:
+        saved = state.get(f"{prefix}assignments")
+        if saved is not None:  # of as many images as were clustered there
+            self.assignments = torch.empty_like(saved, device=self.assignments.device)
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+register(
+    DeepCluster,
+    family="Clustering",
+    published="2018-07",
+    paper="caron2018deepcluster",
+    encoder="convnet",
+    tiny=dict(k=6, dim=8, hidden=16, every=2),
+    recipes={
+        "cpu": Recipe(
+            dict(k=64, dim=128, hidden=256, every=2),
+            sgd(0.1),
+            length=0.75,
+            source="a prototype's numbers; not chosen among several yet",
+        ),
+        "cifar10-cpu": Recipe(
+            dict(k=128, dim=128, hidden=512, every=1),
+            sgd(0.1),
+            source="as for the shapes, with twice the clusters",
+        ),
+        "gpu": Recipe(
+            dict(k=300, dim=128, hidden=2048),
+            sgd(0.1),
+            source="the second version's k of 3 x classes x 100, at the size of CIFAR-10",
+        ),
+    },
+)
