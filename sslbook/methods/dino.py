@@ -1,0 +1,255 @@
+"""DINO: Emerging Properties in Self-Supervised Vision Transformers (Caron et al., 2021).
+
+With Sinkhorn centring, from DINOv2 (Oquab et al., 2023), as an option.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sslbook.distributed import all_reduce_mean
+from sslbook.ema import cosine_tau, ema_copy, update_ema
+from sslbook.encoders import features_dim
+from sslbook.losses import full_precision
+from sslbook.methods.base import Method
+from sslbook.methods.registry import Recipe, adamw, register
+from sslbook.optim import ParameterGroup, parameter_groups
+from sslbook.views import Views, byol_views, multi_crop
+
+CENTRINGS = ("mean", "sinkhorn", "none")
+
+
+def dino_views(size: int) -> Views:
+    """BYOL's two views of at least .4 of the image, and eight small ones (section 3.1, "multi-crop")."""
+    return multi_crop(byol_views(size), small=max(1, round(size * 96 / 224)), number=8, scale=(0.05, 0.4))
+
+
+@full_precision
+def dino_loss(student: Tensor, P_t: Tensor, T_s: float = 0.1) -> dict[str, Tensor]:
+    """Each view's student says what the teacher said of another view (equation 3, algorithm 1).
+
+    Args:
+        student: (V, n, K) floats, g_s of V views; the first two are those that the teacher saw.
+        P_t: (2, n, K), the teacher's distributions: rows that sum to 1. No gradient flows there.
+        T_s: the student's temperature > 0.
+
+    Returns:
+        "loss", the cross-entropy H(P_t, P_s), a mean over the 2 V - 2 pairs of unlike views; and
+        without a gradient its parts: "entropy", that of P_t, and "KL", from P_t to P_s. ln K if
+        both know nothing. Entropy near ln K or 0 is one of the two collapses, with a KL near 0.
+    """
+    if student.ndim != 3 or P_t.shape != (2, *student.shape[1:]) or len(student) < 2:
+        shapes = f"{tuple(student.shape)} and {tuple(P_t.shape)}"
+        raise ValueError(f"student and P_t must be (V, n, K), V >= 2, and (2, n, K); got {shapes}")
+    log_P_s = (student / T_s).log_softmax(dim=2)
+    pairs = -torch.einsum("ink,jnk->ij", P_t.detach(), log_P_s) / student.shape[1]  # (2, V)
+    other = ~torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)
+    loss = pairs[other].mean()
+    entropy = torch.special.entr(P_t).sum(dim=2).mean()
+    return {"loss": loss, "entropy": entropy, "KL": (loss - entropy).detach()}
+
+
+class DINOHead(nn.Module):
+    """h of appendix C: an MLP to a narrow layer, then the cosines with K prototypes, in [-1, 1].
+
+    The paper calls the last step a weight-normalised layer whose norms stay 1. `norm` puts batch
+    norm behind the hidden layers: the official code has it for ConvNets.
+    """
+
+    def __init__(self, inputs: int, hidden: int, bottleneck: int, K: int, norm: bool = False):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width in (inputs, hidden):
+            layers.append(nn.Linear(width, hidden, bias=not norm))
+            layers += [nn.BatchNorm1d(hidden), nn.GELU()] if norm else [nn.GELU()]
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden, bottleneck))
+        self.last_layer = nn.Linear(bottleneck, K, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        z = F.normalize(self.mlp(features), dim=1)
+        return F.linear(z, F.normalize(self.last_layer.weight, dim=1))
+
+
+class DINO(Method):
+    """Say of a crop what one's own moving average says of the whole image (section 3.1).
+
+    The student g_s and the teacher g_t share out each image among K prototypes nobody defines. Two
+    forces keep that from collapsing: centring takes from each prototype what it always gets, so
+    that none takes all; sharpening, a low temperature, keeps the teacher from giving all the same.
+
+    What is kept is the teacher's encoder: the one you give. The student is a copy of it.
+
+    >>> method = DINO(vit_tiny(), K=65536, tau=0.996)
+    >>> pretrain(method, images, epochs=100, lr=5e-4, weight_decay=0.04, warmup_epochs=10)
+
+    Args:
+        encoder: f of the teacher, a `ViT` or any other.
+        K: prototypes; 65,536 on ImageNet.
+        hidden, bottleneck: widths in the head h; 2,048 and 256 in the paper.
+        norm: batch norm in the head, for ConvNets.
+        T_s, T_t: temperatures > 0 of student and teacher. The teacher is sharper.
+        T_warm, warm_epochs: the teacher's temperature goes from T_warm to T_t over so many epochs.
+        tau: momentum of the teacher in [0, 1]; it rises to 1 as half a cosine, unless not `schedule`.
+        centring: "mean" takes the moving average c of g_t away (equation 4); "sinkhorn" shares the
+            batch out equally (DINOv2, section 4); "none" collapses.
+        m: how slowly c moves, in [0, 1].
+        frozen: epochs at the start in which the last layer does not learn.
+        clip: the largest norm that a weight's gradient may have.
+        weight_decay_end: where weight decay ends, as half a cosine: .04 to .4; None keeps it.
+    """
+
+    views, takes = staticmethod(dino_views), None
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        K: int = 65536,
+        hidden: int = 2048,
+        bottleneck: int = 256,
+        norm: bool = False,
+        T_s: float = 0.1,
+        T_t: float = 0.04,
+        T_warm: float | None = None,
+        warm_epochs: int = 0,
+        tau: float = 0.996,
+        schedule: bool = True,
+        centring: str = "mean",
+        m: float = 0.9,
+        frozen: int = 1,
+        clip: float = 3.0,
+        weight_decay_end: float | None = None,
+    ):
+        if centring not in CENTRINGS:
+            raise ValueError(f"centring must be one of {', '.join(CENTRINGS)}; got {centring!r}")
+        T_warm = T_t if T_warm is None else T_warm
+        for name, value in dict(T_s=T_s, T_t=T_t, T_warm=T_warm, clip=clip).items():
+            if not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        if K < 2 or not 0 <= tau <= 1 or not 0 <= m <= 1:
+            limits = "K >= 2, 0 <= tau <= 1 and 0 <= m <= 1"
+            raise ValueError(f"DINO needs {limits}, got K={K}, tau={tau}, m={m}")
+        super().__init__(encoder)
+        head = DINOHead(features_dim(encoder), hidden, bottleneck, K, norm)
+        self.student = nn.Sequential(copy.deepcopy(encoder), head)
+        encoder.requires_grad_(False)
+        self.head = ema_copy(self.student[1])
+        self.register_buffer("c", torch.zeros(K))
+        self.K, self.T_s, self.T_t, self.T_warm = K, T_s, T_t, T_warm
+        self.warm_epochs, self.tau, self.schedule = warm_epochs, tau, schedule
+        self.centring, self.m, self.frozen, self.clip = centring, m, frozen, clip
+        self.weight_decay_end = weight_decay_end
+
+    @property
+    def teacher(self) -> nn.Sequential:
+        """g_t, the modules held as `encoder` and `head`."""
+        return nn.Sequential(self.encoder, self.head)
+
+    def temperature(self, epoch: int) -> float:
+        """Of the teacher in an epoch: from T_warm in a line to T_t."""
+        if epoch >= self.warm_epochs:
+            return self.T_t
+        done = epoch / max(1, self.warm_epochs - 1)
+        return self.T_warm + (self.T_t - self.T_warm) * done
+
+    @full_precision
+    @torch.no_grad()
+    def targets(self, g_t: Tensor) -> Tensor:
+        """P_t (N, K), centred and sharpened, from the teacher's outputs (N, K)."""
+        T = self.temperature(self.now.epoch)
+        if self.centring == "sinkhorn":
+            return sinkhorn(g_t, T)
+        return ((g_t - self.c) / T).softmax(dim=1)
+
+    @torch.no_grad()
+    def update_centre(self, g_t: Tensor) -> None:
+        """c <- m c + (1 - m) mean of the joined batch (equation 4)."""
+        mean = all_reduce_mean(g_t.float().mean(dim=0))
+        self.c.mul_(self.m).add_(mean, alpha=1 - self.m)
+
+    def take(self, views: Sequence) -> Sequence:
+        """The views, of which the first two, for the teacher, are of one size; ValueError if not."""
+        if len(views) < 2:
+            raise ValueError(f"DINO takes two views or more of an image, got {len(views)}")
+        one, two = (view.shape[-1] if isinstance(view, Tensor) else view.size for view in views[:2])
+        if one != two:
+            raise ValueError(f"DINO's first two views must be of one size, got {one} and {two} px")
+        return views
+
+    def loss(self, views: list[Tensor]) -> dict[str, Tensor]:
+        n = len(self.take(views)[0])
+        with torch.no_grad():
+            g_t = self.teacher(torch.cat(views[:2]))  # the two large views only
+        P_t = self.targets(g_t)
+        if self.centring == "mean":
+            self.update_centre(g_t)
+        by_size: dict[int, list[Tensor]] = {}
+        for view in views:
+            by_size.setdefault(view.shape[-1], []).append(view)
+        g_s = torch.cat([self.student(torch.cat(group)) for group in by_size.values()])
+        return dino_loss(g_s.unflatten(0, (-1, n)), P_t.unflatten(0, (2, n)), self.T_s)
+
+    def before_step(self) -> None:
+        """Clip the gradient of each weight on its own; the last layer waits."""
+        for p in self.student.parameters():
+            if p.grad is not None:
+                nn.utils.clip_grad_norm_(p, self.clip)
+        if self.now.epoch < self.frozen:
+            self.student[1].last_layer.weight.grad = None
+
+    def chance(self, batch_size: int) -> float:
+        """ln K: nothing is said about any image."""
+        return math.log(self.K)
+
+    def after_step(self, progress: float) -> None:
+        tau = cosine_tau(progress, self.tau) if self.schedule else self.tau
+        update_ema(self.teacher, self.student, tau)
+
+    def parameter_groups(self, weight_decay: float) -> list[ParameterGroup]:
+        """As always; weight decay, where there is one, goes to `weight_decay_end`."""
+        weights, biases = parameter_groups(self.student, weight_decay)
+        if self.weight_decay_end is not None:
+            weights["weight_decay_end"] = self.weight_decay_end
+        return [weights, biases]
+
+
+def sinkhorn(scores, T, iterations=3):
+    Q = (scores.float() / T - scores.float().max() / T).exp().T
+    K, B = Q.shape
+    Q = Q / Q.sum()
+    for _ in range(iterations):
+        Q = Q / Q.sum(1, keepdim=True).clamp(min=1e-30) / K
+        Q = Q / Q.sum(0, keepdim=True) / B
+    return (Q * B).T
+
+
+register(
+    DINO,
+    family="Self-distillation",
+    published="2021-04",
+    paper="caron2021dino",
+    encoder="convnet",
+    tiny=dict(K=16, hidden=12, bottleneck=8, tau=0.9, frozen=1),
+    recipes={
+        "cpu": Recipe(
+            dict(K=128, hidden=256, bottleneck=64, tau=0.99, centring="sinkhorn", T_t=0.03),
+            adamw(2e-3),
+            source="",
+        ),
+        "cifar10-cpu": Recipe(
+            dict(K=128, hidden=256, bottleneck=64, tau=0.99, centring="sinkhorn", T_t=0.03),
+            adamw(2e-3),
+            source="",
+        ),
+        "gpu": Recipe(
+            dict(K=4096, hidden=2048, bottleneck=256, tau=0.99),
+            adamw(2e-3),
+            source="",
+        ),
+    },
+)
