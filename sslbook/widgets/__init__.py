@@ -6,6 +6,7 @@ of any host.
 """
 
 from sslbook.widgets.augmentation import AugmentationExplorer
+from sslbook.widgets.centring import CentringPad
 from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.correlation import CorrelationMatrix
 from sslbook.widgets.linear_byol import LinearBYOL
@@ -16,6 +17,7 @@ from sslbook.widgets.sphere import EmbeddingSphere
 
 __all__ = [
     "AugmentationExplorer",
+    "CentringPad",
     "ChoosingGuide",
     "CorrelationMatrix",
     "EmbeddingSphere",
