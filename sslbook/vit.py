@@ -64,6 +64,12 @@ class ViT(nn.Module):
         self.blocks = transformer(dim, depth, heads)
         self.norm = layer_norm(dim)
 
+    def requires_grad_(self, requires_grad: bool = True) -> ViT:
+        """As of any module, but for the positions: they stay fixed."""
+        super().requires_grad_(requires_grad)
+        self.pos_embed.requires_grad_(False)
+        return self
+
     @property
     def patches(self) -> int:
         """L, the number of patches of an image."""
