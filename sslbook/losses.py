@@ -102,3 +102,40 @@ def masked_error(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         mask: (n, L) bool, True = hidden.
     """
     return ((pred - target).square().mean(dim=2) * mask).sum() / mask.sum()
+
+
+@full_precision
+def dino_loss(student: Tensor, P_t: Tensor, T_s: float = 0.1) -> dict[str, Tensor]:
+    """Each view's student says what the teacher said of another view (DINO: Caron et al.,
+    2021, equation 3).
+
+    Args:
+        student: (V, n, K) floats, g_s of V views; the first two are those that the teacher saw.
+        P_t: (2, n, K), the teacher's distributions: rows that sum to 1. No gradient flows there.
+        T_s: the student's temperature > 0.
+
+    Returns:
+        "loss", the cross-entropy H(P_t, P_s), a mean over the 2 V - 2 pairs of unlike views; and
+        without a gradient its parts: "entropy", that of P_t, and "KL", from P_t to P_s. ln K if
+        both know nothing. Entropy near ln K or 0 is one of the two collapses, with a KL near 0.
+    """
+    if student.ndim != 3 or P_t.shape != (2, *student.shape[1:]) or len(student) < 2:
+        shapes = f"{tuple(student.shape)} and {tuple(P_t.shape)}"
+        raise ValueError(f"student and P_t must be (V, n, K), V >= 2, and (2, n, K); got {shapes}")
+    log_P_s = (student / T_s).log_softmax(dim=2)
+    pairs = -torch.einsum("ink,jnk->ij", P_t.detach(), log_P_s) / student.shape[1]  # (2, V)
+    other = ~torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)
+    loss = pairs[other].mean()
+    entropy = torch.special.entr(P_t).sum(dim=2).mean()
+    return {"loss": loss, "entropy": entropy, "KL": (loss - entropy).detach()}
+
+
+# TEMP until the branch swav has landed
+def sinkhorn(scores, T, iterations=3):
+    Q = (scores.float() / T - scores.float().max() / T).exp().T
+    K, B = Q.shape
+    Q = Q / Q.sum()
+    for _ in range(iterations):
+        Q = Q / Q.sum(1, keepdim=True).clamp(min=1e-30) / K
+        Q = Q / Q.sum(0, keepdim=True) / B
+    return (Q * B).T

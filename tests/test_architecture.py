@@ -166,6 +166,7 @@ ELSEWHERE = {
         "sslbook/widgets/masking.py",
         "tools/offline_kit.py",
     },
+    "DINO": {"sslbook/official.py"},
     "MoCo": {"sslbook/official.py"},  # its authors' checkpoints
     "SimSiam": {"sslbook/official.py"},
 }

@@ -13,8 +13,9 @@ from sslbook import sets
 from sslbook.callbacks import Callback
 from sslbook.ema import cosine_tau
 from sslbook.encoders import ConvNet
+from sslbook.losses import dino_loss
 from sslbook.methods.base import Now
-from sslbook.methods.dino import DINO, dino_loss, dino_views
+from sslbook.methods.dino import DINO, dino_views
 from sslbook.optim import warmup_cosine
 from sslbook.pretrain import pretrain
 from sslbook.views import shapes_views

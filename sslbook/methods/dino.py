@@ -1,6 +1,6 @@
 """DINO: Emerging Properties in Self-Supervised Vision Transformers (Caron et al., 2021).
 
-With Sinkhorn centring, from DINOv2 (Oquab et al., 2023), as an option.
+With Sinkhorn centring, from DINOv2 (Oquab et al., 2024), as an option.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslbook.distributed import all_reduce_mean
 from sslbook.ema import cosine_tau, ema_copy, update_ema
 from sslbook.encoders import features_dim
-from sslbook.losses import full_precision
+from sslbook.heads import DINOHead
+from sslbook.losses import dino_loss, full_precision, sinkhorn
 from sslbook.methods.base import Method
 from sslbook.methods.registry import Recipe, adamw, register, sgd
 from sslbook.optim import ParameterGroup, parameter_groups
@@ -27,53 +27,9 @@ CENTRINGS = ("mean", "sinkhorn", "none")
 
 def dino_views(size: int) -> Views:
     """BYOL's two views of at least .4 of the image, and eight small ones (section 3.1, "multi-crop")."""
-    return multi_crop(byol_views(size), small=max(1, round(size * 96 / 224)), number=8, scale=(0.05, 0.4))
-
-
-@full_precision
-def dino_loss(student: Tensor, P_t: Tensor, T_s: float = 0.1) -> dict[str, Tensor]:
-    """Each view's student says what the teacher said of another view (equation 3, algorithm 1).
-
-    Args:
-        student: (V, n, K) floats, g_s of V views; the first two are those that the teacher saw.
-        P_t: (2, n, K), the teacher's distributions: rows that sum to 1. No gradient flows there.
-        T_s: the student's temperature > 0.
-
-    Returns:
-        "loss", the cross-entropy H(P_t, P_s), a mean over the 2 V - 2 pairs of unlike views; and
-        without a gradient its parts: "entropy", that of P_t, and "KL", from P_t to P_s. ln K if
-        both know nothing. Entropy near ln K or 0 is one of the two collapses, with a KL near 0.
-    """
-    if student.ndim != 3 or P_t.shape != (2, *student.shape[1:]) or len(student) < 2:
-        shapes = f"{tuple(student.shape)} and {tuple(P_t.shape)}"
-        raise ValueError(f"student and P_t must be (V, n, K), V >= 2, and (2, n, K); got {shapes}")
-    log_P_s = (student / T_s).log_softmax(dim=2)
-    pairs = -torch.einsum("ink,jnk->ij", P_t.detach(), log_P_s) / student.shape[1]  # (2, V)
-    other = ~torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)
-    loss = pairs[other].mean()
-    entropy = torch.special.entr(P_t).sum(dim=2).mean()
-    return {"loss": loss, "entropy": entropy, "KL": (loss - entropy).detach()}
-
-
-class DINOHead(nn.Module):
-    """h of appendix C: an MLP to a narrow layer, then the cosines with K prototypes, in [-1, 1].
-
-    The paper calls the last step a weight-normalised layer whose norms stay 1. `norm` puts batch
-    norm behind the hidden layers: the official code has it for ConvNets.
-    """
-
-    def __init__(self, inputs: int, hidden: int, bottleneck: int, K: int, norm: bool = False):
-        super().__init__()
-        layers: list[nn.Module] = []
-        for width in (inputs, hidden):
-            layers.append(nn.Linear(width, hidden, bias=not norm))
-            layers += [nn.BatchNorm1d(hidden), nn.GELU()] if norm else [nn.GELU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(hidden, bottleneck))
-        self.last_layer = nn.Linear(bottleneck, K, bias=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        z = F.normalize(self.mlp(features), dim=1)
-        return F.linear(z, F.normalize(self.last_layer.weight, dim=1))
+    return multi_crop(
+        byol_views(size), small=max(1, round(size * 96 / 224)), number=8, scale=(0.05, 0.4)
+    )
 
 
 class DINO(Method):
@@ -216,16 +172,6 @@ class DINO(Method):
         if self.weight_decay_end is not None:
             weights["weight_decay_end"] = self.weight_decay_end
         return [weights, biases]
-
-
-def sinkhorn(scores, T, iterations=3):
-    Q = (scores.float() / T - scores.float().max() / T).exp().T
-    K, B = Q.shape
-    Q = Q / Q.sum()
-    for _ in range(iterations):
-        Q = Q / Q.sum(1, keepdim=True).clamp(min=1e-30) / K
-        Q = Q / Q.sum(0, keepdim=True) / B
-    return (Q * B).T
 
 
 SMALL = dict(

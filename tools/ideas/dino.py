@@ -60,7 +60,9 @@ def bars(d: Drawing, x: float, y: float, shares: Tensor, color: str) -> Place:
     step, ground = width / len(shares), y + height / 2
     for k, share in enumerate(shares.tolist()):
         tall = max(2.0, height * share)
-        d.parts.append(d.rectangle(x - width / 2 + step * (k + 0.5), ground - tall / 2, step - 4, tall, color, color, 0))
+        d.parts.append(
+            d.rectangle(x - width / 2 + step * (k + 0.5), ground - tall / 2, step - 4, tall, color, color, 0)
+        )
     d.line([(x - width / 2 - 3, ground), (x + width / 2 + 3, ground)])
     return Place(x, y, width + 12, height)
 
