@@ -3,8 +3,8 @@
     python experiments/dino_vit.py --seed 0
     python experiments/dino_vit.py --seed 0 --small   # does it run at all? Nothing is written
 
-writes results/studies/dino-vit-<seed>.json. Each row is one ViT: untrained, trained by DINO, trained with labels. It has
-kNN and linear probe, the IoU of each attention head and of the patches' first principal component, and of the first
+writes results/studies/dino-vit-<seed>.json. Each row is one ViT: untrained, trained by DINO, trained with labels. It
+has kNN and linear probe, the IoU of each attention head and of the patches' first principal component, and of the first
 test images the attention of each head and the patches' first three components as colours. A patch belongs to the
 shape if more than half of it does. Rows that the log holds are not made again.
 """

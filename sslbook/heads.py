@@ -30,10 +30,10 @@ def mlp_head(widths: Sequence[int], *, norm: bool = True, norm_output: bool = Fa
 
 
 class DINOHead(nn.Module):
-    """DINO's h (Caron et al., 2021, appendix C): an MLP to a narrow layer, then the cosines with K prototypes, in [-1, 1].
+    """DINO's h (Caron et al., 2021, appendix C): an MLP to a narrow layer, then cosines with K prototypes, in [-1, 1].
 
-    The paper calls the last step a weight-normalised layer whose norms stay 1. `norm` puts batch
-    norm behind the hidden layers: the official code has it for ConvNets.
+    The paper calls the last step a weight-normalised layer whose norms stay 1. `norm` puts batch norm behind the hidden
+    layers: the official code has it for ConvNets.
     """
 
     def __init__(self, inputs: int, hidden: int, bottleneck: int, K: int, norm: bool = False):

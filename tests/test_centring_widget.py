@@ -19,9 +19,8 @@ def row(centring, T, seed=0):
     if centring == "none":
         entropy, used = [2.0, 0.4, 0.0], [30.0, 5.0, 1.0]
     curves = dict(entropy=entropy, KL=[1.0, 0.5, 0.25 + seed / 100], used=used, loss=[0.0] * 3)
-    return dict(
-        pad=True, centring=centring, T_t=T, K=K, kNN=0.5 + T + seed / 100, untrained={"kNN": 0.2}, curves=curves
-    )
+    about = dict(pad=True, centring=centring, T_t=T, K=K)
+    return about | dict(kNN=0.5 + T + seed / 100, untrained={"kNN": 0.2}, curves=curves)
 
 
 def logs(seeds=2):

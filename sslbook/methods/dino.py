@@ -26,10 +26,9 @@ CENTRINGS = ("mean", "sinkhorn", "none")
 
 
 def dino_views(size: int) -> Views:
-    """BYOL's two views of at least .4 of the image, and eight small ones (section 3.1, "multi-crop")."""
-    return multi_crop(
-        byol_views(size), small=max(1, round(size * 96 / 224)), number=8, scale=(0.05, 0.4)
-    )
+    """BYOL's two views of .4 of the image or more, and eight small ones (section 3.1)."""
+    small = max(1, round(size * 96 / 224))
+    return multi_crop(byol_views(size), small=small, number=8, scale=(0.05, 0.4))
 
 
 class DINO(Method):
@@ -51,7 +50,7 @@ class DINO(Method):
         norm: batch norm in the head, for ConvNets.
         T_s, T_t: temperatures > 0 of student and teacher. The teacher is sharper.
         T_warm, warm_epochs: the teacher's temperature goes from T_warm to T_t over so many epochs.
-        tau: momentum of the teacher in [0, 1]; it rises to 1 as half a cosine, unless not `schedule`.
+        tau: momentum of the teacher in [0, 1]; with `schedule` it rises to 1 as half a cosine.
         centring: "mean" takes the moving average c of g_t away (equation 4); "sinkhorn" shares the
             batch out equally (DINOv2, section 4); "none" collapses.
         m: how slowly c moves, in [0, 1].
@@ -129,7 +128,7 @@ class DINO(Method):
         self.c.mul_(self.m).add_(mean, alpha=1 - self.m)
 
     def take(self, views: Sequence) -> Sequence:
-        """The views, of which the first two, for the teacher, are of one size; ValueError if not."""
+        """The views, the first two of one size: the teacher sees them. ValueError if not."""
         if len(views) < 2:
             raise ValueError(f"DINO takes two views or more of an image, got {len(views)}")
         one, two = (view.shape[-1] if isinstance(view, Tensor) else view.size for view in views[:2])

@@ -6,9 +6,9 @@ from tools.ideas.drawing import BLUE, GREY, ORANGE, PURPLE, Drawing, Place, shap
 
 ALT = (
     "The student sees a small crop of an image, the teacher a large one. Both give scores for K prototypes. The "
-    "teacher's are centred, so that no prototype takes all images, and then sharpened by a low temperature, so that not "
-    "all get the same. The student's distribution must be like the teacher's. The teacher is a moving average of the "
-    "student, without gradient."
+    "teacher's are centred, so that no prototype takes all images, and then sharpened by a low temperature, so that "
+    "not all get the same. The student's distribution must be like the teacher's. The teacher is a moving average of "
+    "the student, without gradient."
 )
 SCORES = torch.tensor([0.9, 0.45, 0.75, 0.3, 0.5, 0.35])  # of the teacher for six prototypes
 CENTRE = torch.tensor([0.8, 0.4, 0.3, 0.35, 0.45, 0.4])
@@ -60,9 +60,8 @@ def bars(d: Drawing, x: float, y: float, shares: Tensor, color: str) -> Place:
     step, ground = width / len(shares), y + height / 2
     for k, share in enumerate(shares.tolist()):
         tall = max(2.0, height * share)
-        d.parts.append(
-            d.rectangle(x - width / 2 + step * (k + 0.5), ground - tall / 2, step - 4, tall, color, color, 0)
-        )
+        middle = x - width / 2 + step * (k + 0.5)
+        d.parts.append(d.rectangle(middle, ground - tall / 2, step - 4, tall, color, color, 0))
     d.line([(x - width / 2 - 3, ground), (x + width / 2 + 3, ground)])
     return Place(x, y, width + 12, height)
 
