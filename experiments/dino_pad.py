@@ -4,8 +4,8 @@
     python experiments/dino_pad.py --seed 0 --small   # does it run at all? Nothing is written
 
 writes results/studies/dino-pad-<seed>.json. For each run: loss, the teacher's entropy and the KL in each epoch, how
-many prototypes are in use and among how many an image is shared after it (of 512 training images, as the loss sees them),
-kNN and a linear probe at the end, and before the training. Rows that the log holds are not made again.
+many prototypes are in use and among how many an image is shared after it (of 512 training images, as the loss sees
+them), kNN and a linear probe at the end, and before the training. Rows that the log holds are not made again.
 """
 
 import argparse
