@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sslbook.distributed import all_gather, shard
+
 
 def full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Compute in float32 inside autocast too.
@@ -130,12 +132,30 @@ def dino_loss(student: Tensor, P_t: Tensor, T_s: float = 0.1) -> dict[str, Tenso
     return {"loss": loss, "entropy": entropy, "KL": (loss - entropy).detach()}
 
 
-# TEMP until the branch swav has landed
-def sinkhorn(scores, T, iterations=3):
-    Q = (scores.float() / T - scores.float().max() / T).exp().T
-    K, B = Q.shape
-    Q = Q / Q.sum()
+@full_precision
+@torch.no_grad()
+def sinkhorn(scores: Tensor, temperature: float = 0.05, iterations: int = 3) -> Tensor:
+    """Share images out among prototypes, equally (SwAV: Caron et al., 2020, section 3.1; DINOv2).
+
+    exp(scores / temperature) is scaled in turn so that each prototype takes in as much of the
+    joined batch as any other, and each image gives out 1. In logarithms, so that no small number
+    becomes 0.
+
+    Args:
+        scores: (n, K) floats, of this process's images.
+        temperature: > 0, SwAV's epsilon. Small is sharp.
+        iterations: after 3 the prototypes are about equal, the images exactly.
+
+    Returns:
+        (n, K) without a gradient; rows sum to 1.
+    """
+    if scores.ndim != 2 or not temperature > 0 or iterations < 1:
+        raise ValueError(
+            "sinkhorn needs scores (n, K), temperature > 0 and iterations >= 1, "
+            f"got {tuple(scores.shape)}, {temperature} and {iterations}"
+        )
+    log_q = all_gather(scores) / temperature
     for _ in range(iterations):
-        Q = Q / Q.sum(1, keepdim=True).clamp(min=1e-30) / K
-        Q = Q / Q.sum(0, keepdim=True) / B
-    return (Q * B).T
+        log_q = log_q - log_q.logsumexp(dim=0, keepdim=True)  # each prototype takes in as much
+        log_q = log_q - log_q.logsumexp(dim=1, keepdim=True)  # each image gives out 1
+    return shard(log_q.exp())
