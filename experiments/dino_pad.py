@@ -19,7 +19,7 @@ from sslbook.images import ImageSet
 from sslbook.methods import DINO
 from sslbook.pretrain import pretrain
 
-WATCHED, SHARE = 512, 0.5  # images, and of the recipe's epochs
+WATCHED, SHARE = 512, 0.25  # images, and of the recipe's epochs
 TEMPERATURES = (0.02, 0.04, 0.07, 0.1)  # 0.1 is the student's: no sharpening
 COMPLETE, NO_EMA = "complete", "no slow teacher"
 
