@@ -108,7 +108,7 @@ function plotPart({ top, K, epochs }) {
 }
 
 function layout({ temperatures, seeds, parts }) {
-  const heads = temperatures.map((T) => make("span", { class: "sslw-top" }, `T\u209c = ${T}`));
+  const heads = temperatures.map((T) => make("span", { class: "sslw-pad-head" }, `T\u209c = ${T}`));
   const rows = KINDS.flatMap(([kind, words]) => [
     make("span", {}, words),
     ...parts.cells.filter((cell) => cell.kind === kind).map(({ button: cell }) => cell),
