@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbook.distributed import all_gather, shard
+from sslbook.distributed import all_gather
 
 
 def full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -107,9 +107,37 @@ def masked_error(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 @full_precision
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
+    """Codes Q: assignments near the scores that use all prototypes alike (SwAV, equations 3 to 5).
+
+    Sinkhorn-Knopp on exp(scores / epsilon), in logarithms, so that no epsilon is too small. In each
+    iteration the prototypes come first: each gets as much of the batch as any other. Then each
+    image's assignment is made to sum to 1.
+
+    Args:
+        scores: (B, K) floats, z^T C. What counts is the batch of all processes.
+        epsilon: > 0, the weight of the entropy. Large: every image belongs to all prototypes alike.
+        iterations: 0 is a plain softmax, which keeps nothing in balance.
+
+    Returns:
+        (B, K), rows sum to 1, columns to about B / K; B times Q of the paper. Without a gradient.
+    """
+    if scores.ndim != 2 or not len(scores):
+        raise ValueError(f"scores must be (B, K), at least one row; got {tuple(scores.shape)}")
+    if not epsilon > 0 or iterations < 0:
+        raise ValueError(f"epsilon > 0 and iterations >= 0, got epsilon={epsilon}, iterations={iterations}")
+    log_Q = scores / epsilon
+    for _ in range(iterations):
+        of_each_process = all_gather(log_Q.logsumexp(dim=0, keepdim=True))
+        log_Q = log_Q - of_each_process.logsumexp(dim=0)
+        log_Q = log_Q.log_softmax(dim=1)
+    return log_Q.softmax(dim=1)
+
+
+@full_precision
 def dino_loss(student: Tensor, P_t: Tensor, T_s: float = 0.1) -> dict[str, Tensor]:
-    """Each view's student says what the teacher said of another view (DINO: Caron et al.,
-    2021, equation 3).
+    """The student says of each view what the teacher said of another (Caron et al., 2021, eq. 3).
 
     Args:
         student: (V, n, K) floats, g_s of V views; the first two are those that the teacher saw.
@@ -124,38 +152,9 @@ def dino_loss(student: Tensor, P_t: Tensor, T_s: float = 0.1) -> dict[str, Tenso
     if student.ndim != 3 or P_t.shape != (2, *student.shape[1:]) or len(student) < 2:
         shapes = f"{tuple(student.shape)} and {tuple(P_t.shape)}"
         raise ValueError(f"student and P_t must be (V, n, K), V >= 2, and (2, n, K); got {shapes}")
-    log_P_s = (student / T_s).log_softmax(dim=2)
-    pairs = -torch.einsum("ink,jnk->ij", P_t.detach(), log_P_s) / student.shape[1]  # (2, V)
+    P_t, log_P_s = P_t.detach(), (student / T_s).log_softmax(dim=2)
+    pairs = -torch.einsum("ink,jnk->ij", P_t, log_P_s) / student.shape[1]  # (2, V)
     other = ~torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)
     loss = pairs[other].mean()
     entropy = torch.special.entr(P_t).sum(dim=2).mean()
     return {"loss": loss, "entropy": entropy, "KL": (loss - entropy).detach()}
-
-
-@full_precision
-@torch.no_grad()
-def sinkhorn(scores: Tensor, temperature: float = 0.05, iterations: int = 3) -> Tensor:
-    """Share images out among prototypes, equally (SwAV: Caron et al., 2020, section 3.1; DINOv2).
-
-    exp(scores / temperature) is scaled in turn so that each prototype takes in as much of the
-    joined batch as any other, and each image gives out 1. In logarithms, so that no small number
-    becomes 0.
-
-    Args:
-        scores: (n, K) floats, of this process's images.
-        temperature: > 0, SwAV's epsilon. Small is sharp.
-        iterations: after 3 the prototypes are about equal, the images exactly.
-
-    Returns:
-        (n, K) without a gradient; rows sum to 1.
-    """
-    if scores.ndim != 2 or not temperature > 0 or iterations < 1:
-        raise ValueError(
-            "sinkhorn needs scores (n, K), temperature > 0 and iterations >= 1, "
-            f"got {tuple(scores.shape)}, {temperature} and {iterations}"
-        )
-    log_q = all_gather(scores) / temperature
-    for _ in range(iterations):
-        log_q = log_q - log_q.logsumexp(dim=0, keepdim=True)  # each prototype takes in as much
-        log_q = log_q - log_q.logsumexp(dim=1, keepdim=True)  # each image gives out 1
-    return shard(log_q.exp())

@@ -252,7 +252,10 @@ MISTAKES = {
     ("methods/dino.py", "test_dino.py"): {
         "the centre is added": ("((g_t - self.c) / T)", "((g_t + self.c) / T)"),
         "the centre is the last batch's": ("self.c.mul_(self.m)", "self.c.mul_(0)"),
-        "the student sees the large views only": ("for view in views:", "for view in views[:2]:"),
+        "the student sees the large views only": (
+            "forward_each_size(self.student, views)",
+            "forward_each_size(self.student, views[:2])",
+        ),
         "the temperature does not warm up": ("if epoch >= self.warm_epochs:", "if True:"),
         "the last layer never waits": ("if self.now.epoch < self.frozen:", "if False:"),
         "the teacher stands still": ("update_ema(self.teacher, self.student, tau)", "pass"),

@@ -13,7 +13,7 @@ from sslbook import sets
 from sslbook.callbacks import Callback
 from sslbook.ema import cosine_tau
 from sslbook.encoders import ConvNet
-from sslbook.losses import dino_loss, sinkhorn
+from sslbook.losses import dino_loss
 from sslbook.methods.base import Now
 from sslbook.methods.dino import DINO, dino_views
 from sslbook.optim import warmup_cosine
@@ -234,23 +234,6 @@ def test_centring_takes_away_what_a_prototype_always_gets():
         P_t = method.targets(g_t)
         torch.testing.assert_close(P_t.sum(dim=1), torch.ones(400).double())
         assert (P_t.mean(dim=0)[3] > most) == (centring == "none"), centring
-
-
-def test_sinkhorn_balances_rows_and_columns_as_in_two_steps_by_hand():
-    scores = random_outputs(1, 30, 6)[0]
-    Q = (scores / 0.5).exp()
-    for _ in range(3):
-        Q = Q / Q.sum(dim=0)
-        Q = Q / Q.sum(dim=1, keepdim=True)
-    torch.testing.assert_close(sinkhorn(scores, 0.5), Q)
-    many = sinkhorn(scores, 0.5, iterations=100)
-    torch.testing.assert_close(many.sum(dim=0), torch.full((6,), 5.0).double())
-    torch.testing.assert_close(many.sum(dim=1), torch.ones(30).double())
-    assert sinkhorn(1000 * scores.float(), 0.01).isfinite().all(), "no 0 / 0"
-    assert not sinkhorn(scores.requires_grad_(), 0.5).requires_grad
-    for wrong in (dict(temperature=0), dict(iterations=0), dict(scores=scores[0])):
-        with pytest.raises(ValueError, match="sinkhorn needs"):
-            sinkhorn(**dict(scores=scores) | wrong)
 
 
 def test_only_the_mean_needs_a_centre():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sslbook.distributed import all_reduce_mean
 from sslbook.ema import cosine_tau, ema_copy, update_ema
-from sslbook.encoders import features_dim
+from sslbook.encoders import features_dim, forward_each_size
 from sslbook.heads import DINOHead
 from sslbook.losses import dino_loss, full_precision, sinkhorn
 from sslbook.methods.base import Method
@@ -138,17 +138,14 @@ class DINO(Method):
         return views
 
     def loss(self, views: list[Tensor]) -> dict[str, Tensor]:
-        n = len(self.take(views)[0])
+        views = self.take(views)
         with torch.no_grad():
-            g_t = self.teacher(torch.cat(views[:2]))  # the two large views only
+            g_t = self.teacher(torch.cat(views[:2]))  # (2 n, K), of the two large views only
         P_t = self.targets(g_t)
         if self.centring == "mean":
             self.update_centre(g_t)
-        by_size: dict[int, list[Tensor]] = {}
-        for view in views:
-            by_size.setdefault(view.shape[-1], []).append(view)
-        g_s = torch.cat([self.student(torch.cat(group)) for group in by_size.values()])
-        return dino_loss(g_s.unflatten(0, (-1, n)), P_t.unflatten(0, (2, n)), self.T_s)
+        g_s = torch.stack(forward_each_size(self.student, views))  # (V, n, K)
+        return dino_loss(g_s, P_t.unflatten(0, (2, -1)), self.T_s)
 
     def before_step(self) -> None:
         """Clip the gradient of each weight on its own; the last layer waits."""
