@@ -13,6 +13,7 @@ from sslbook import sets
 from sslbook.callbacks import Callback
 from sslbook.ema import cosine_tau
 from sslbook.encoders import ConvNet
+from sslbook.finetune import fine_tune, supervised
 from sslbook.losses import dino_loss
 from sslbook.methods.base import Now
 from sslbook.methods.dino import DINO, dino_views
@@ -268,3 +269,17 @@ def test_refuses_one_view_and_large_views_of_two_sizes():
         method.loss([pictures()])
     with pytest.raises(ValueError, match="first two views must be of one size, got 16 and 8 px"):
         method.loss([pictures(), pictures(size=8)])
+
+
+def test_what_is_kept_can_be_trained_on():
+    """A teacher's weights have no gradient; in another method, or with labels, they must not stay where they are."""
+    kept = tiny().encoder
+    assert not any(p.requires_grad for p in kept.parameters())
+    before = copy.deepcopy(kept.state_dict())
+    images = sets.load("shapes", train=64, test=64)
+    tuned = fine_tune(kept, *images, epochs=1, view=shapes_views(16)[0], show_progress=False)
+    assert 0 <= tuned <= 1 and not any(p.requires_grad for p in kept.parameters()), "a copy is tuned"
+    supervised(kept, images[0], epochs=1, batch_size=16, view=shapes_views(16)[0], show_progress=False)
+    assert all(p.requires_grad for p in kept.parameters())
+    assert not torch.equal(kept[0][0].weight, before["0.0.weight"])
+    assert all(p.requires_grad for p in DINO(kept, K=16, hidden=12, bottleneck=8).student.parameters())
