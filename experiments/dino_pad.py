@@ -49,14 +49,13 @@ def learnt(method: DINO, train: ImageSet, test: ImageSet) -> dict[str, float]:
 
 def row_of(method: DINO, settings: dict[str, Any], seed: int, train: ImageSet, test: ImageSet) -> dict[str, Any]:
     """A run's whole course."""
-    untrained = learnt(method, train, test)
     watched = train[:WATCHED]
     watch = Snapshots(lambda method: monitors(method, watched))
     history = pretrain(method, train, seed=seed, show_progress=False, callbacks=[watch], **settings)
     seen = [watch.by_epoch[epoch] for epoch in history["epoch"]]
     curves = {term: history[term] for term in ("loss", "entropy", "KL")}
     curves |= {monitor: [row[monitor] for row in seen] for monitor in ("used", "shared")}
-    return dict(K=method.K, untrained=untrained, **learnt(method, train, test), curves=curves)
+    return dict(K=method.K, **learnt(method, train, test), curves=curves)
 
 
 def main() -> None:
@@ -75,11 +74,13 @@ def main() -> None:
     name = f"dino-pad-{arguments.seed}"
     study = results.Study(name, dry=arguments.small, seed=arguments.seed, again=again, epochs=epochs)
     known = {row["DINO"] for row in study.rows}
+    untrained = next((row["untrained"] for row in study.rows), None)  # the same network in all runs
+    untrained = untrained or learnt(plan.make("DINO", arguments.seed), train, test)
     for run, change in runs().items():
         if run in known:
             continue
         method = plan.make("DINO", arguments.seed, **change)
-        about = dict(DINO=run, pad="centring" in change, centring=method.centring, T_t=method.T_t)
+        about = dict(DINO=run, pad="centring" in change, centring=method.centring, T_t=method.T_t, untrained=untrained)
         row = about | row_of(method, settings, arguments.seed, train, test)
         print(run, f"kNN {row['kNN']:.3f}, entropy {row['curves']['entropy'][-1]:.2f}", flush=True)
         study.add(row)
