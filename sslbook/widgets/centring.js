@@ -2,7 +2,7 @@
 
 const KINDS = [["mean", "centre"], ["none", "no centre"]];
 const [WIDTH, HEIGHT, LEFT, BELOW] = [460, 230, 34, 20]; // of the plot, in its own units; room for the axes' words
-const PAUSE = 250; // milliseconds that playing stays on an epoch
+const PAUSE = 600; // milliseconds that playing stays on an epoch
 
 /** The collapse that entropy and prototypes in use show; as `collapse_of` in centring.py. */
 function collapseOf(entropy, used, K) {
