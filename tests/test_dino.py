@@ -16,6 +16,7 @@ from sslbook.encoders import ConvNet
 from sslbook.finetune import fine_tune, supervised
 from sslbook.losses import dino_loss
 from sslbook.methods.base import Now
+from sslbook.methods.byol import BYOL
 from sslbook.methods.dino import DINO, dino_views
 from sslbook.optim import warmup_cosine
 from sslbook.pretrain import pretrain
@@ -283,3 +284,5 @@ def test_what_is_kept_can_be_trained_on():
     assert all(p.requires_grad for p in kept.parameters())
     assert not torch.equal(kept[0][0].weight, before["0.0.weight"])
     assert all(p.requires_grad for p in DINO(kept, K=16, hidden=12, bottleneck=8).student.parameters())
+    by_hand = ConvNet(width=2).requires_grad_(False)
+    assert not any(p.requires_grad for p in BYOL(by_hand, dim=8, hidden=8).encoder.parameters()), "frozen means frozen"

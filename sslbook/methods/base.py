@@ -34,8 +34,8 @@ class Method(nn.Module, ABC):
 
     def __init__(self, encoder: nn.Module):
         super().__init__()
-        if not any(p.requires_grad for p in encoder.parameters()):
-            encoder.requires_grad_(True)  # a teacher's, which no gradient moved, learns on here
+        if vars(encoder).pop("follows", False):
+            encoder.requires_grad_(True)  # another method's teacher, frozen by it, learns on here
         self.encoder = encoder
 
     @staticmethod

@@ -92,7 +92,7 @@ class DINO(Method):
         super().__init__(encoder)
         head = DINOHead(features_dim(encoder), hidden, bottleneck, K, norm)
         self.student = nn.Sequential(copy.deepcopy(encoder), head)
-        encoder.requires_grad_(False)
+        encoder.requires_grad_(False).follows = True  # until another method takes it
         self.head = ema_copy(self.student[1])
         self.register_buffer("c", torch.zeros(K))
         self.K, self.T_s, self.T_t, self.T_warm = K, T_s, T_t, T_warm
