@@ -154,7 +154,7 @@ def dino_loss(student: Tensor, P_t: Tensor, T_s: float = 0.1) -> dict[str, Tenso
         raise ValueError(f"student and P_t must be (V, n, K), V >= 2, and (2, n, K); got {shapes}")
     P_t, log_P_s = P_t.detach(), (student / T_s).log_softmax(dim=2)
     pairs = -torch.einsum("ink,jnk->ij", P_t, log_P_s) / student.shape[1]  # (2, V)
-    other = ~torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)
-    loss = pairs[other].mean()
+    itself = torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)
+    loss = pairs.masked_fill(itself, 0).sum() / (2 * len(student) - 2)
     entropy = torch.special.entr(P_t).sum(dim=2).mean()
     return {"loss": loss, "entropy": entropy, "KL": (loss - entropy).detach()}

@@ -262,7 +262,7 @@ MISTAKES = {
         "weight decay stays": ("if self.weight_decay_end is not None:", "if False:"),
     },
     ("losses.py", "test_dino.py"): {
-        "a crop teaches itself": ("loss = pairs[other].mean()", "loss = pairs.mean()"),
+        "a crop teaches itself": ("pairs.masked_fill(itself, 0).sum()", "pairs.sum()"),
         "the student has no temperature": ("(student / T_s).log_softmax", "student.log_softmax"),
     },
     ("methods/barlow_twins.py", "test_barlow_twins.py"): {
