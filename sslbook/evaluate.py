@@ -409,3 +409,26 @@ def _assigned(assignments: Tensor) -> Tensor:
     if q.min() < 0 or (q.sum(dim=1) - 1).abs().max() > 1e-2:
         raise ValueError("assignments must not be negative, and each row must sum to 1: take the softmax of scores")
     return q
+
+
+def iou(found: Tensor, truth: Tensor) -> float:
+    """Intersection over union of two masks, bool (n, H, W), as a mean over the images: 1 if they are equal, 0 if apart.
+
+    Two empty masks are equal. Raises ValueError if they are not of one shape, or not bool.
+    """
+    if found.shape != truth.shape or found.ndim != 3 or (found.dtype, truth.dtype) != (torch.bool, torch.bool):
+        raise ValueError(f"masks must both be bool (n, H, W), got {tuple(found.shape)} and {tuple(truth.shape)}")
+    both, either = (x.flatten(1).sum(dim=1) for x in (found & truth, found | truth))
+    return torch.where(either > 0, both / either.clamp(min=1), 1.0).mean().item()
+
+
+def attended(attention: Tensor, share: float = 0.6) -> Tensor:
+    """The patches that get most attention, as few as have `share` of it together: (..., H, W) to bool of that shape.
+
+    DINO's own way from attention to a mask (Caron et al., 2021, figure 4).
+    """
+    flat = attention.flatten(-2)
+    values, order = flat.sort(dim=-1, descending=True)
+    before = values.cumsum(dim=-1) - values  # of those with more
+    kept = before < share * values.sum(dim=-1, keepdim=True)
+    return torch.zeros_like(kept).scatter(-1, order, kept).unflatten(-1, attention.shape[-2:])

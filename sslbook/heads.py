@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 def mlp_head(widths: Sequence[int], *, norm: bool = True, norm_output: bool = False) -> nn.Sequential:
@@ -26,3 +27,24 @@ def mlp_head(widths: Sequence[int], *, norm: bool = True, norm_output: bool = Fa
         elif norm_output:
             layers.append(nn.BatchNorm1d(outputs, affine=False))
     return nn.Sequential(*layers)
+
+
+class DINOHead(nn.Module):
+    """DINO's h (Caron et al., 2021, appendix C): an MLP to a narrow layer, then cosines with K prototypes, in [-1, 1].
+
+    The paper calls the last step a weight-normalised layer whose norms stay 1. `norm` puts batch norm behind the hidden
+    layers: the official code has it for ConvNets.
+    """
+
+    def __init__(self, inputs: int, hidden: int, bottleneck: int, K: int, norm: bool = False):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width in (inputs, hidden):
+            layers.append(nn.Linear(width, hidden, bias=not norm))
+            layers += [nn.BatchNorm1d(hidden), nn.GELU()] if norm else [nn.GELU()]
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden, bottleneck))
+        self.last_layer = nn.Linear(bottleneck, K, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        z = F.normalize(self.mlp(features), dim=1)
+        return F.linear(z, F.normalize(self.last_layer.weight, dim=1))

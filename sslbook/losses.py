@@ -133,3 +133,28 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
         log_Q = log_Q - of_each_process.logsumexp(dim=0)
         log_Q = log_Q.log_softmax(dim=1)
     return log_Q.softmax(dim=1)
+
+
+@full_precision
+def dino_loss(student: Tensor, P_t: Tensor, T_s: float = 0.1) -> dict[str, Tensor]:
+    """The student says of each view what the teacher said of another (Caron et al., 2021, eq. 3).
+
+    Args:
+        student: (V, n, K) floats, g_s of V views; the first two are those that the teacher saw.
+        P_t: (2, n, K), the teacher's distributions: rows that sum to 1. No gradient flows there.
+        T_s: the student's temperature > 0.
+
+    Returns:
+        "loss", the cross-entropy H(P_t, P_s), a mean over the 2 V - 2 pairs of unlike views; and
+        without a gradient its parts: "entropy", that of P_t, and "KL", from P_t to P_s. ln K if
+        both know nothing. Entropy near ln K or 0 is one of the two collapses, with a KL near 0.
+    """
+    if student.ndim != 3 or P_t.shape != (2, *student.shape[1:]) or len(student) < 2:
+        shapes = f"{tuple(student.shape)} and {tuple(P_t.shape)}"
+        raise ValueError(f"student and P_t must be (V, n, K), V >= 2, and (2, n, K); got {shapes}")
+    P_t, log_P_s = P_t.detach(), (student / T_s).log_softmax(dim=2)
+    pairs = -torch.einsum("ink,jnk->ij", P_t, log_P_s) / student.shape[1]  # (2, V)
+    itself = torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)
+    loss = pairs.masked_fill(itself, 0).sum() / (2 * len(student) - 2)
+    entropy = torch.special.entr(P_t).sum(dim=2).mean()
+    return {"loss": loss, "entropy": entropy, "KL": (loss - entropy).detach()}

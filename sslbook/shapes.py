@@ -80,24 +80,36 @@ def draw(n: int, seed: int = 0) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         y=0.55 * (2 * u[4] - 1),
         background=0.62 + 0.33 * u[5],
     )
-    scale, turn, x, y, background = (factors[f].view(n, 1, 1) for f in ("scale", "turn", "x", "y", "background"))
-
-    axis = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
-    down, right = -axis.view(1, SIZE, 1), axis.view(1, 1, SIZE)
-    dx, dy = (right - x) / scale, (down - y) / scale
-    px, py = turn.cos() * dx + turn.sin() * dy, turn.cos() * dy - turn.sin() * dx  # in the shape's own frame
-    cover = torch.empty(n, SIZE, SIZE)
-    for label, distance in enumerate(DISTANCES.values()):
-        rows = (labels == label).nonzero()[:, 0]
-        pixels = distance(px[rows], py[rows]) * scale[rows] * SIZE / 2
-        cover[rows] = (0.5 - pixels).clamp(0, 1)  # how much of each pixel lies inside
-
+    inside = cover(labels, factors)
+    right, down = _axes()
+    background = factors["background"].view(n, 1, 1)
     ink = _rgb(factors["hue"], saturation=0.65 + 0.35 * u[6], value=0.25 + 0.3 * u[7])[:, :, None, None]
     light = (2 * u[8] - 1).view(n, 1, 1) * right + (2 * u[9] - 1).view(n, 1, 1) * down  # falls off to one side
     paper = (background + 0.18 * light)[:, None]
-    images = torch.lerp(paper, ink, cover[:, None])
+    images = torch.lerp(paper, ink, inside[:, None])
     images += 0.02 * torch.randn(images.shape, generator=generator)
     return (images.clamp_(0, 1) * 255).round().to(torch.uint8), labels, factors
+
+
+def cover(labels: Tensor, factors: dict[str, Tensor]) -> Tensor:
+    """How much of each pixel lies inside the shape: (n, 32, 32) in [0, 1], from what `draw` says of n pictures."""
+    n = len(labels)
+    scale, turn, x, y = (factors[f].view(n, 1, 1) for f in ("scale", "turn", "x", "y"))
+    right, down = _axes()
+    dx, dy = (right - x) / scale, (down - y) / scale
+    px, py = turn.cos() * dx + turn.sin() * dy, turn.cos() * dy - turn.sin() * dx  # in the shape's own frame
+    inside = torch.empty(n, SIZE, SIZE)
+    for label, distance in enumerate(DISTANCES.values()):
+        rows = (labels == label).nonzero()[:, 0]
+        pixels = distance(px[rows], py[rows]) * scale[rows] * SIZE / 2
+        inside[rows] = (0.5 - pixels).clamp(0, 1)
+    return inside
+
+
+def _axes() -> tuple[Tensor, Tensor]:
+    """Of the pixels' centres x, rightward, and y, upward, in [-1, 1]."""
+    axis = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
+    return axis.view(1, 1, SIZE), -axis.view(1, SIZE, 1)
 
 
 def _mixed(seed: int) -> int:

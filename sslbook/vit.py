@@ -64,6 +64,12 @@ class ViT(nn.Module):
         self.blocks = transformer(dim, depth, heads)
         self.norm = layer_norm(dim)
 
+    def requires_grad_(self, requires_grad: bool = True) -> ViT:
+        """As of any module, but for the positions: they stay fixed."""
+        super().requires_grad_(requires_grad)
+        self.pos_embed.requires_grad_(False)
+        return self
+
     @property
     def patches(self) -> int:
         """L, the number of patches of an image."""
@@ -101,6 +107,22 @@ class ViT(nn.Module):
         """All blocks, on any subset of patches: (n, k, dim) to (n, 1 + k, dim), CLS first."""
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         return self.norm(self.blocks(torch.cat([cls, tokens], dim=1)))
+
+    def patch_features(self, images: Tensor) -> Tensor:
+        """The last norm's output for every patch, row by row: (n, L, dim)."""
+        return self.encode(self.tokens(images))[:, 1:]
+
+    def attention(self, images: Tensor) -> Tensor:
+        """How CLS shares out its attention in the last block: (n, heads, rows, columns).
+
+        The patches of an image get what CLS does not keep for itself: their sum is below 1.
+        """
+        tokens = self.tokens(images)
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        x = self.blocks[:-1](torch.cat([cls, tokens], dim=1))
+        last = self.blocks[-1]
+        weights = last.attn.weights(last.norm1(x))[:, :, 0, 1:]
+        return weights.unflatten(2, (images.shape[2] // self.patch, -1))
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.encode(self.tokens(images))
@@ -167,9 +189,18 @@ class Attention(nn.Module):
         self.proj = linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))  # (n, tokens, 3, heads, dim / heads)
-        q, k, v = qkv.transpose(1, 3).unbind(2)  # each (n, heads, tokens, dim / heads)
+        q, k, v = self.split(x)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (n, heads, tokens, dim / heads)."""
+        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))  # (n, tokens, 3, heads, dim / heads)
+        return qkv.transpose(1, 3).unbind(2)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """The softmax itself, (n, heads, tokens, tokens): whom each token attends to, for a look."""
+        q, k, _ = self.split(x)
+        return (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=3)
 
 
 class MLP(nn.Module):

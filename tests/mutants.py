@@ -272,6 +272,22 @@ MISTAKES = {
             "of_each_process = log_Q.logsumexp(dim=0, keepdim=True)",
         ),
     },
+    ("methods/dino.py", "test_dino.py"): {
+        "the centre is added": ("((g_t - self.c) / T)", "((g_t + self.c) / T)"),
+        "the centre is the last batch's": ("self.c.mul_(self.m)", "self.c.mul_(0)"),
+        "the student sees the large views only": (
+            "forward_each_size(self.student, views)",
+            "forward_each_size(self.student, views[:2])",
+        ),
+        "the temperature does not warm up": ("if epoch >= self.warm_epochs:", "if True:"),
+        "the last layer never waits": ("if self.now.epoch < self.frozen:", "if False:"),
+        "the teacher stands still": ("update_ema(self.teacher, self.student, tau)", "pass"),
+        "weight decay stays": ("if self.weight_decay_end is not None:", "if False:"),
+    },
+    ("losses.py", "test_dino.py"): {
+        "a crop teaches itself": ("pairs.masked_fill(itself, 0).sum()", "pairs.sum()"),
+        "the student has no temperature": ("(student / T_s).log_softmax", "student.log_softmax"),
+    },
     ("methods/barlow_twins.py", "test_barlow_twins.py"): {
         "a view is compared with itself": ("return z1.T @ z2 / len(z1)", "return z1.T @ z1 / len(z1)"),
         "a sum over the batch, no mean": ("return z1.T @ z2 / len(z1)", "return z1.T @ z2"),

@@ -127,6 +127,26 @@ def doctor(z, z_healthy, least=0.25):
     return "dimensional" if dimensional else "alive"
 """,
     },
+    "dino": {
+        "implement-teacher": """
+def teacher_says(g_t, c, T_t, m):
+    with torch.no_grad():
+        weights = torch.exp((g_t - c) / T_t - ((g_t - c) / T_t).amax(dim=1, keepdim=True))
+        new = torch.lerp(g_t.mean(dim=0), c, m)
+        return weights / weights.sum(dim=1, keepdim=True), new
+""",
+        "implement-loss": """
+def dino_loss(g_s, P_t, T_s):
+    total, n = 0, len(g_s[0])
+    for i in (0, 1):
+        others = [g for j, g in enumerate(g_s) if j != i]
+        for scores in others:
+            scores = scores / T_s
+            log_p = scores - scores.logsumexp(dim=1, keepdim=True)
+            total = total - torch.einsum("nk,nk->", P_t[i], log_p) / n
+    return total / (2 * (len(g_s) - 1))
+""",
+    },
     "barlow_twins": {
         "implement-correlation": """
 def cross_correlation(z1, z2):

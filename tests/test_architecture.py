@@ -166,8 +166,9 @@ ELSEWHERE = {
         "sslbook/widgets/masking.py",
         "tools/offline_kit.py",
     },
-    "DeepCluster": {"sslbook/official.py"},  # its authors' checkpoints
-    "MoCo": {"sslbook/official.py"},
+    "DINO": {"sslbook/official.py"},
+    "DeepCluster": {"sslbook/official.py"},
+    "MoCo": {"sslbook/official.py"},  # its authors' checkpoints
     "SimSiam": {"sslbook/official.py"},
     "SwAV": {"sslbook/official.py"},
 }

@@ -113,6 +113,16 @@ def test_no_small_seed_of_torch_draws_the_labels():
             assert abs(same - 1 / classes) < 0.05, (seed, classes)
 
 
+def test_the_cover_is_where_the_ink_is():
+    images, labels, factors = sets.shapes.draw(64, seed=3)
+    inside = sets.shapes.cover(labels, factors)
+    assert inside.shape == (64, 32, 32) and inside.min() >= 0 and inside.max() <= 1
+    assert torch.equal(sets.shapes.cover(labels[5:6], {name: f[5:6] for name, f in factors.items()})[0], inside[5])
+    dark = images.float().amin(dim=1) / 255  # paper is light in all colours
+    for picture, cover in zip(dark, inside):
+        assert picture[cover == 1].mean() < picture[cover == 0].mean() - 0.15
+
+
 def test_default_numbers_of_shapes(monkeypatch):
     asked = []
 

@@ -469,3 +469,23 @@ def test_factors_are_cut_into_parts_of_as_many_images():
     edges = [(x[part == i].min().item(), x[part == i].max().item()) for i in range(8)]
     assert all(high <= low for (_, high), (low, _) in zip(edges, edges[1:]))
     assert names[0].startswith(f"{x.min().item():.2f} to ")
+
+
+def test_iou_is_what_both_masks_have_of_what_either_has():
+    found, truth = torch.zeros(3, 4, 4, dtype=torch.bool), torch.zeros(3, 4, 4, dtype=torch.bool)
+    found[0, 0, :3], truth[0, 0, 1:] = True, True  # two of four
+    found[1, 0, 0], truth[1, 1, 1] = True, True  # none; the third pair is empty
+    assert evaluate.iou(found, truth) == pytest.approx((2 / 4 + 0 + 1) / 3)
+    assert evaluate.iou(truth, truth) == 1
+    for wrong in (truth[:2], truth[0], truth.float()):
+        with pytest.raises(ValueError, match=r"masks must both be bool \(n, H, W\)"):
+            evaluate.iou(found, wrong)
+
+
+def test_attended_patches_are_the_fewest_with_their_share():
+    attention = torch.tensor([[0.4, 0.3], [0.2, 0.1]])
+    for share, kept in ((0.3, [1, 0, 0, 0]), (0.6, [1, 1, 0, 0]), (0.75, [1, 1, 1, 0]), (1.0, [1, 1, 1, 1])):
+        assert evaluate.attended(attention, share).int().flatten().tolist() == kept
+        assert torch.equal(
+            evaluate.attended(0.1 * attention.expand(2, 3, 2, 2), share)[1, 2].int().flatten(), torch.tensor(kept)
+        )

@@ -201,3 +201,38 @@ def test_a_small_crop_has_fewer_patches_spread_over_the_same_whole():
     large = pictures(size=24)
     assert encoder.float()(large).shape == (2, 48) and encoder.tokens(large).shape == (2, 36, 48)
     assert (encoder.size, encoder.pos_embed.shape) == (16, (1, 17, 48)), "the weights stay those of its own size"
+
+
+@torch.no_grad()
+def test_attention_of_cls_is_what_the_last_block_multiplies_values_with():
+    torch.manual_seed(0)
+    encoder = ViT(size=16, patch=4, dim=8, depth=2, heads=2).double()
+    images = pictures(3).double()
+    attention = encoder.attention(images)
+    assert attention.shape == (3, 2, 4, 4)
+    seen = {}
+    last = encoder.blocks[-1].attn
+    last.register_forward_pre_hook(lambda module, inputs: seen.update(x=inputs[0]))
+    encoder(images)
+    weights = last.weights(seen["x"])
+    torch.testing.assert_close(weights.sum(dim=3), torch.ones(3, 2, 17).double())
+    torch.testing.assert_close(weights[:, :, 0, 1:].unflatten(2, (4, 4)), attention)
+    _, _, v = last.split(seen["x"])
+    torch.testing.assert_close(last.proj((weights @ v).transpose(1, 2).flatten(2)), last(seen["x"]))
+    assert (attention.sum(dim=(2, 3)) < 1).all(), "CLS keeps some for itself"
+    assert encoder.attention(pictures(2, size=24).double()).shape == (2, 2, 6, 6)
+
+
+def test_patch_features_are_what_the_mean_is_taken_of():
+    encoder = ViT(size=16, patch=4, dim=8, depth=1, heads=2, pool="mean")
+    images = pictures(3)
+    features = encoder.patch_features(images)
+    assert features.shape == (3, 16, 8)
+    torch.testing.assert_close(features.mean(dim=1), encoder(images))
+
+
+def test_thawing_leaves_the_positions_frozen():
+    encoder = ViT(size=16, patch=4, dim=8, depth=1, heads=2).requires_grad_(False)
+    assert not any(p.requires_grad for p in encoder.parameters())
+    assert encoder.requires_grad_() is encoder
+    assert [name for name, p in encoder.named_parameters() if not p.requires_grad] == ["pos_embed"]

@@ -35,6 +35,8 @@ class Method(nn.Module, ABC):
 
     def __init__(self, encoder: nn.Module):
         super().__init__()
+        if vars(encoder).pop("follows", False):
+            encoder.requires_grad_(True)  # another method's teacher, frozen by it, learns on here
         self.encoder = encoder
 
     @staticmethod

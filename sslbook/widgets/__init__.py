@@ -6,6 +6,7 @@ of any host.
 """
 
 from sslbook.widgets.augmentation import AugmentationExplorer
+from sslbook.widgets.centring import CentringPad
 from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.clusters import ClusterWall
 from sslbook.widgets.correlation import CorrelationMatrix
@@ -18,6 +19,7 @@ from sslbook.widgets.sphere import EmbeddingSphere
 
 __all__ = [
     "AugmentationExplorer",
+    "CentringPad",
     "ChoosingGuide",
     "ClusterWall",
     "CorrelationMatrix",
