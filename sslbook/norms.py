@@ -74,11 +74,14 @@ class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         if not self.training or world_size() == 1:
             return super().forward(x)
         axes, shape = [0, *range(2, x.ndim)], [1, -1] + [1] * (x.ndim - 2)
-        mean = all_reduce_mean(x.mean(axes))
+        count = x.new_tensor(x.numel() // x.shape[1])
+        average = all_reduce_mean(count)
+        share = count / average  # a process with more images counts for more
+        mean = all_reduce_mean(x.mean(axes) * share)
         centred = x - mean.view(shape)
-        variance = all_reduce_mean(centred.square().mean(axes))
+        variance = all_reduce_mean(centred.square().mean(axes) * share)
         with torch.no_grad():
-            n = x.numel() // x.shape[1] * world_size()
+            n = average * world_size()
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)
             self.num_batches_tracked.add_(1)
