@@ -47,7 +47,8 @@ class Mutant:
                 f"stale: its text stands {text.count(self.old)} times in sslbook/{self.file}: {self.old!r}"
             )
         mutated = text.replace(self.old, self.new)
-        compile(mutated, self.file, "exec")
+        if self.file.endswith(".py"):
+            compile(mutated, self.file, "exec")
         return mutated
 
 
