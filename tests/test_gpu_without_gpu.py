@@ -77,6 +77,7 @@ def backward(loss):
             if following is None:
                 continue
             if gradient is not None:
+                gradient = as_wanted(gradient, following._input_metadata[place])
                 before = arrived[following].get(place)
                 arrived[following][place] = gradient if before is None else before + gradient
             waits_for[following] -= 1
