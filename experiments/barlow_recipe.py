@@ -73,9 +73,8 @@ def main() -> None:
         "barlow-recipe", keep=False, config=config, seed=SEED, again="python experiments/barlow_recipe.py"
     )
     for name in CHANGES:
-        study.rows.append(row_of(name, train, test))
+        study.add(row_of(name, train, test))
         print(study.rows[-1], flush=True)
-    print(study.write())
 
 
 if __name__ == "__main__":

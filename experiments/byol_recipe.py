@@ -42,9 +42,8 @@ def main() -> None:
         "byol-recipe", keep=False, config=config, seed=SEEDS, again="python experiments/byol_recipe.py"
     )
     for name in CHANGES:
-        study.rows.append(row_of(name, train, test))
+        study.add(row_of(name, train, test))
         print(study.rows[-1], flush=True)
-    print(study.write())
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ def asked(plan: Budget) -> list[tuple[int, str]]:
 def rows_of(plan: Budget, seed: int, known: set[tuple], small: bool):
     """A row for each number of labels and rival that is not known."""
     missing = [pair for pair in asked(plan) if pair not in known]
+    if not missing:
+        return
     train, test = plan.load()
     view, (plain,) = plan.views[0], crop_views(plan.size, SMALLEST)
     fresh = encoder = plan.encoder(seed=seed)

@@ -98,6 +98,13 @@ async (widgets) => {
 }
 """
 FRAME = "() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))"
+LEFT = """
+() => window.mounted.map(({ cleanup, el, listeners }) => {
+  cleanup();
+  return el.childNodes.length + Object.values(listeners).reduce((n, s) => n + s.size, 0);
+})
+"""  # takes all widgets off the page: how many elements and listeners each leaves behind
+UNLABELLED = "[...document.querySelectorAll('input')].filter((e) => !e.labels.length && !e.ariaLabel).length"
 CANVASES = """
 (selector) => [...document.querySelectorAll(selector)].map((c) => {
   const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);

@@ -396,7 +396,7 @@ MISTAKES = {
             "view(pictures[partner], numbers[CHOICES])",
             "view(pictures[partner], numbers[partner])",
         ),
-        "an answer may be changed": ("if (widget.answer !== null) return;", ""),
+        "an answer may be changed": ("if (chosenIn(widget) !== null) return;", ""),
     },
     ("evaluate.py", "test_evaluate.py"): {
         "sharpness is of the mean entropy": (

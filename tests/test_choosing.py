@@ -6,7 +6,7 @@ import random
 
 import pytest
 import traitlets
-from conftest import ROOT, encoded
+from conftest import LEFT, ROOT, encoded
 from pybtex.database import parse_file
 
 from sslbook.widgets.choosing import DECIDES, METHODS, QUESTIONS, SOURCES, ChoosingGuide
@@ -262,6 +262,4 @@ def test_page_fits(mount, width, theme):
 
 def test_clean_up_leaves_nothing(mount):
     page = mount(ChoosingGuide())
-    left = """() => { const { cleanup, el, listeners } = window.mounted[0]; cleanup();
-      return el.childNodes.length + Object.values(listeners).reduce((n, s) => n + s.size, 0); }"""
-    assert page.evaluate(left) == 0
+    assert page.evaluate(LEFT) == [0]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import traitlets
-from conftest import FRAME
+from conftest import FRAME, LEFT, UNLABELLED
 
 from sslbook.widgets import LinearBYOL
 from sslbook.widgets.linear_byol import KINDS, NOISE, STEP, TIME
@@ -163,12 +163,5 @@ def test_a_click_chooses_a_start_and_keys_move_it(mount):
 def test_it_fits_is_labelled_and_leaves(mount, width, theme):
     page = mount(LinearBYOL(), theme=theme, viewport={"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    unlabelled = "[...document.querySelectorAll('input')].filter((e) => !e.labels.length && !e.ariaLabel).length"
-    assert page.evaluate(unlabelled) == 0
-    left = page.evaluate(
-        """() => window.mounted.map(({ cleanup, el, listeners }) => {
-          cleanup();
-          return el.childNodes.length + Object.values(listeners).reduce((n, s) => n + s.size, 0);
-        })"""
-    )
-    assert left == [0]
+    assert page.evaluate(UNLABELLED) == 0
+    assert page.evaluate(LEFT) == [0]

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CANVASES, FRAME, MOUNT, ROOT, canvases, encoded, serve, watch
+from conftest import CANVASES, FRAME, LEFT, MOUNT, ROOT, UNLABELLED, canvases, encoded, serve, watch
 
 from sslbook import views
 from sslbook.losses import info_nce_loss
@@ -530,8 +530,7 @@ def test_pages_fit_and_ids_are_unique(mount, width, theme):
         "new Set([...document.querySelectorAll('[id]')].map((e) => e.id)).size"
     )
     assert page.evaluate("new Set([...document.querySelectorAll('[type=radio]')].map((e) => e.name)).size") == 8
-    unlabelled = "[...document.querySelectorAll('input')].filter((e) => !e.labels.length && !e.ariaLabel).length"
-    assert page.evaluate(unlabelled) == 0
+    assert page.evaluate(UNLABELLED) == 0
     page.add_style_tag(content="h4, figcaption, p, dt { font-family: serif }")  # as a theme may
     fonts = page.locator(".sslw *:not(input)").evaluate_all(
         "all => [...new Set(all.map((e) => getComputedStyle(e).fontFamily))]"
@@ -543,13 +542,7 @@ def test_pages_fit_and_ids_are_unique(mount, width, theme):
 
 def test_clean_up_leaves_nothing(mount):
     page = mount(AugmentationExplorer(pictures(), EVERYTHING), SimilarityMatrix(batch(), pictures(16)))
-    left = page.evaluate(
-        """() => window.mounted.map(({ cleanup, el, listeners }) => {
-          cleanup();
-          return el.childNodes.length + Object.values(listeners).reduce((n, s) => n + s.size, 0);
-        })"""
-    )
-    assert left == [0, 0]
+    assert page.evaluate(LEFT) == [0, 0]
 
 
 # -- the sphere

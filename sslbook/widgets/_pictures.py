@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+
+from sslbook.views import Augmentation
 
 MOST_IMAGES = 24
 
@@ -44,6 +48,11 @@ def check_pictures(images: Tensor, labels: Sequence[object] | None, size: int | 
     if len(labels) != len(images):
         raise ValueError(f"labels must name each of the {len(images)} images, got {len(labels)} names")
     return [str(label) for label in labels]
+
+
+def as_fields(augmentation: Augmentation) -> dict[str, Any]:
+    """An augmentation's fields as a page has them: lists for tuples."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(augmentation).items()}
 
 
 def as_bytes(images: Tensor) -> bytes:

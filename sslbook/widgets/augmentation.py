@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import anywidget
 import torch
@@ -11,7 +11,7 @@ import traitlets
 from torch import Tensor
 
 from sslbook.views import DRAWS, Augmentation, Views, multi_crop, simclr_views
-from sslbook.widgets._pictures import as_bytes, check_pictures
+from sslbook.widgets._pictures import as_bytes, as_fields, check_pictures
 from sslbook.widgets._source import source
 
 COLORS = ("brightness", "contrast", "saturation", "hue")
@@ -81,7 +81,6 @@ class AugmentationExplorer(anywidget.AnyWidget):
         self._family, strength = _with_colors(augmentation)
         start = {name: getattr(augmentation, name) for name in ("flip", "jitter", "grey", "blur", "solarize")}
         start |= {"scale": augmentation.scale[0], "strength": strength, "crops": crops, "split": split}
-        family = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self._family).items()}
         u = torch.rand(views, DRAWS, generator=torch.Generator().manual_seed(seed))
         super().__init__(
             pixels=as_bytes(images),
@@ -89,7 +88,7 @@ class AugmentationExplorer(anywidget.AnyWidget):
             labels=names,
             uniforms=u.numpy().tobytes(),
             seed=seed,
-            family=family,
+            family=as_fields(self._family),
             small=small,
             start=start,
             sliders=dict(start),

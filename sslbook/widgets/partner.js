@@ -52,12 +52,16 @@ function stateOf(model) {
     height,
     width,
     family: model.get("family"),
-    answer: null, // the place that the reader chose in this round
+    answered: {}, // {round, place}: the last round that the reader answered, and the place that was chosen
     scores: Object.fromEntries(STRENGTHS.map((strength) => [strength, { rounds: 0, reader: 0, color: 0 }])),
   };
 }
 
 const strengthOf = ({ model }) => String(model.get("strength"));
+const roundOf = ({ model }) => `${model.get("strength")} ${model.get("round")}`;
+
+/** The place that the reader chose in this round; null before that. */
+const chosenIn = (widget) => (widget.answered.round === roundOf(widget) ? widget.answered.place : null);
 
 function present(widget) {
   const { model, images } = widget;
@@ -67,33 +71,25 @@ function present(widget) {
 }
 
 function answer(widget, place) {
-  if (widget.answer !== null) return;
+  if (chosenIn(widget) !== null) return;
   const { partner, color } = widget.present;
   const score = widget.scores[strengthOf(widget)];
-  widget.answer = place;
+  widget.answered = { round: roundOf(widget), place };
   score.rounds += 1;
   score.reader += place === partner ? 1 : 0;
   score.color += color === partner ? 1 : 0;
   draw(widget);
 }
 
-/** A new round; the answered one stays counted. */
+/** Another round, drawn at once: a quick answer must not be to the one before. */
 function begin(widget, trait, value) {
-  widget.answer = null;
   put(widget.model, trait, value);
   draw(widget);
 }
 
-function fieldsOf(widget) {
-  const { model } = widget;
-  const restart = (trait) => (value) => {
-    widget.answer = null;
-    put(model, trait, value);
-  };
-  return {
-    strength: { get: () => strengthOf(widget), parse: oneOf(STRENGTHS), set: (value) => restart("strength")(+value) },
-    round: { get: () => String(model.get("round")), parse: wholeIn(0, MOST_ROUNDS), set: restart("round") },
-  };
+function fieldsOf({ model }) {
+  const strength = traitField(model, "strength", (text) => (STRENGTHS.includes(text) ? +text : undefined));
+  return { strength, round: traitField(model, "round", wholeIn(0, MOST_ROUNDS)) };
 }
 
 // -- parts
@@ -148,22 +144,23 @@ function draw(widget) {
   const { model, images, nameOf, parts, address } = widget;
   widget.present = present(widget);
   const { asked, candidates, pictures } = widget.present;
-  const answered = widget.answer !== null;
+  const chosen = chosenIn(widget);
+  const answered = chosen !== null;
   parts.strength.set(strengthOf(widget));
   paint(parts.asked, asked);
   parts.candidates.forEach((part, place) => {
     paint(part.view, candidates[place]);
     paint(part.original, images[pictures[place]]);
-    const words = remarks(widget, place).join(", ");
+    const words = remarks(widget.present, chosen, place).join(", ");
     part.words.textContent = words || "\u00a0";
     part.choose.setAttribute("aria-label", `Candidate ${place + 1}${answered ? `: ${nameOf(pictures[place])}, ${words}` : ""}`);
     part.choose.setAttribute("aria-disabled", String(answered));
     part.choose.classList.toggle("sslw-right", answered && place === widget.present.partner);
-    part.choose.classList.toggle("sslw-wrong", answered && place === widget.answer && place !== widget.present.partner);
+    part.choose.classList.toggle("sslw-wrong", place === chosen && place !== widget.present.partner);
     part.reveal.classList.toggle("sslw-covered", !answered);
   });
   parts.next.disabled = !answered;
-  parts.verdict.textContent = verdictOf(widget);
+  parts.verdict.textContent = verdictOf(widget.present, chosen);
   STRENGTHS.forEach((strength, k) => {
     const { rounds, reader, color } = widget.scores[strength];
     parts.scores[k].reader.textContent = rounds ? `${reader} of ${rounds}` : "\u2013";
@@ -173,7 +170,7 @@ function draw(widget) {
 }
 
 /** What an answered round says of a candidate. */
-function remarks({ answer: chosen, present: { partner, color } }, place) {
+function remarks({ partner, color }, chosen, place) {
   if (chosen === null) return [];
   const said = [];
   if (place === partner) said.push("the partner");
@@ -182,7 +179,7 @@ function remarks({ answer: chosen, present: { partner, color } }, place) {
   return said;
 }
 
-function verdictOf({ answer: chosen, present: { partner, color } }) {
+function verdictOf({ partner, color }, chosen) {
   if (chosen === null) return "";
   const mine = chosen === partner ? "Right." : `No, it was candidate ${partner + 1}.`;
   return `${mine} Mean colour alone is ${color === partner ? "right" : "wrong"}.`;

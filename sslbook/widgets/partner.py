@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import anywidget
 import traitlets
 from torch import Tensor
 
 from sslbook.views import Augmentation
-from sslbook.widgets._pictures import as_bytes, check_pictures
+from sslbook.widgets._pictures import as_bytes, as_fields, check_pictures
 from sslbook.widgets._source import source
 
 CHOICES = 4
@@ -55,12 +54,11 @@ class PartnerGame(anywidget.AnyWidget):
             raise ValueError(f"images must hold at least {CHOICES} pictures to choose from, got {len(images)}")
         if augmentation == augmentation.with_strength(0):
             raise ValueError("augmentation changes no colour, so its strength would mean nothing")
-        family = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(augmentation).items()}
         super().__init__(
             pixels=as_bytes(images),
             shape=[len(images), *images.shape[2:]],
             labels=names,
-            family=family,
+            family=as_fields(augmentation),
             seed=seed,
             **kwargs,
         )
