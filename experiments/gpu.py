@@ -32,7 +32,8 @@ from sslbook import pretrain as training
 from sslbook.budget import BUDGETS, Budget
 from sslbook.callbacks import AfterEpoch, Callback, Checkpoints
 from sslbook.encoders import ConvNet, resnet18
-from sslbook.methods import METHODS, SimCLR
+from sslbook.images import ImageSet
+from sslbook.methods import METHODS, Now, SimCLR
 from sslbook.pretrain import Run, Settings, pretrain
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -117,7 +118,9 @@ def difference_of_method(name: str) -> dict[str, float]:
     answers = []
     torch.backends.cudnn.allow_tf32 = False
     for place in ("cpu", DEVICE):
-        method = METHODS[name].make_tiny().to(place).train()
+        method = METHODS[name].make_tiny().train()
+        method.before_epoch(ImageSet(pictures(64).cpu(), torch.zeros(64).long(), ["none"]))
+        method.to(place).now = Now(rows=torch.arange(64))
         family = method.views(32)
         draws = family.draw(64, torch.Generator().manual_seed(0))
         torch.manual_seed(0)  # for what a method draws itself
@@ -137,7 +140,7 @@ def some_steps(name: str, dtype: torch.dtype, small: bool) -> dict:
     """Two epochs of eight steps with the gpu budget's recipe. In the second nothing may wait for the device."""
     plan = gpu_plan(small)
     recipe = plan.recipe(name)
-    images = pictures(256 if small else 4096)
+    images = pictures(512 if small else 4096)
     options = recipe.train | dict(epochs=2, batch_size=64 if small else 512)
     waits: Counter[str] = Counter()
     with half(dtype):

@@ -79,7 +79,8 @@ def uniform_over_clusters(labels: Tensor, generator: torch.Generator | None = No
     images gives some of them again, one that has too many leaves some out; one without images gives
     none. It is the same as to weigh each image by the inverse of its cluster's size.
     """
-    members = [(labels.cpu() == cluster).nonzero()[:, 0] for cluster in labels.cpu().unique()]
+    labels = labels.cpu()
+    members = [(labels == cluster).nonzero()[:, 0] for cluster in labels.unique()]
     each = len(labels) // len(members) + 1
     rows = []
     for own in members:

@@ -1,3 +1,4 @@
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from torch import nn
 
 from sslbook import evaluate, sets
+from sslbook.callbacks import AfterEpoch
 from sslbook.encoders import ConvNet
 from sslbook.images import ImageSet
 from sslbook.kmeans import uniform_over_clusters
@@ -169,12 +171,41 @@ def test_clusters_are_those_of_all_images_as_they_are():
 
 
 def test_they_are_made_anew_every_so_many_epochs():
-    method, made = tiny(every=2), []
-    cluster = method.embed
-    method.embed = lambda data: (made.append(method.now.epoch), cluster(data))[1]
-    history = train(method, epochs=5)
-    assert made == [0, 2, 4]
+    method, seen = tiny(every=2), []
+    watch = AfterEpoch(lambda epoch, method: seen.append(method.centroids.clone()))
+    history = train(method, epochs=5, callbacks=[watch])
+    assert [torch.equal(one, two) for one, two in zip(seen, seen[1:])] == [True, False, True, False]
     assert history.epochs[0].keys() >= {"loss", "accuracy"} and 0 <= history["accuracy"][-1] <= 1
+
+
+def test_later_clusters_are_those_of_the_views_that_were_last_seen():
+    method = tiny()
+    method.before_epoch(TRAIN)
+    first = method.memory.clone()
+    x1, x2 = pictures(4, 1), pictures(4, 2)
+    method.now = Now(rows=torch.tensor([3, 200, 7, 9]))
+    method.loss([x1, x2])
+    z = copy.deepcopy(method).project(torch.cat([x1, x2]))[:4].detach()
+    torch.testing.assert_close(method.memory[[3, 200, 7, 9]], z)
+    others = torch.ones(256).bool()
+    others[[3, 200, 7, 9]] = False
+    assert torch.equal(method.memory[others], first[others])
+    method.embed = None  # no pass over the images
+    method.now = Now(epoch=1)
+    method.before_epoch(TRAIN)
+    nearest = (F.normalize(method.memory, dim=1) @ method.centroids.T).argmax(dim=1)
+    assert torch.equal(method.assignments, nearest)
+    method.eval().now = Now(rows=torch.arange(4))
+    method.loss([x1, x2])
+    torch.testing.assert_close(method.memory[[3]], z[:1])  # only a training remembers
+
+
+def test_without_a_memory_all_images_are_seen_as_they_are_each_time():
+    method, made = tiny(memory=False), []
+    embed = method.embed
+    method.embed = lambda data: (made.append(method.now.epoch), embed(data))[1]
+    train(method, epochs=3)
+    assert made == [0, 1, 2] and method.memory is None
 
 
 def test_the_first_clusters_of_an_untrained_network_lie_apart():

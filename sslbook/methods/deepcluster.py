@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbook.distributed import all_reduce_sum, rank, world_size
+from sslbook.distributed import all_gather, all_reduce_sum, rank, world_size
 from sslbook.encoders import features_dim
 from sslbook.heads import mlp_head
 from sslbook.images import as_floats
@@ -67,7 +67,8 @@ def deepcluster_views(size: int) -> Views:
 class DeepCluster(Method):
     """Cluster all images, predict from two views of each in which cluster it is, and again.
 
-    Clusters are those of k-means on the sphere, of the images as they are. Their centroids are the
+    Clusters are those of k-means on the sphere, of the z that each image's first view had when it
+    was last seen: a memory, and no pass over the images is needed. The centroids are the
     classifier: nothing is learnt anew when the clusters change.
 
     >>> method = DeepCluster(resnet50(), k=3000)
@@ -82,6 +83,8 @@ class DeepCluster(Method):
         every: epochs from one clustering to the next.
         iterations: of k-means.
         uniform: show each cluster as often as every other; False shows each image once an epoch.
+        memory: cluster z of views; False: z of the images as they are, as in the first version,
+            and as the first clustering always does.
     """
 
     views, takes = staticmethod(deepcluster_views), 2
@@ -96,6 +99,7 @@ class DeepCluster(Method):
         every: int = 1,
         iterations: int = 10,
         uniform: bool = True,
+        memory: bool = True,
     ):
         if k < 2 or every < 1 or iterations < 1:
             at_least = "k must be at least 2, every and iterations 1"
@@ -106,9 +110,10 @@ class DeepCluster(Method):
         self.projector = mlp_head([features_dim(encoder), hidden, dim])
         self.k, self.temperature, self.every = k, temperature, every
         self.iterations, self.uniform = iterations, uniform
-        # unlike weights they move at a clustering only; a run that goes on inside an epoch has them
+        # of all images; none before the first clustering
+        self.register_buffer("memory", torch.zeros(0, dim) if memory else None)
+        self.register_buffer("assignments", torch.zeros(0, dtype=torch.long))
         self.register_buffer("centroids", torch.zeros(k, dim))
-        self.register_buffer("assignments", torch.zeros(0, dtype=torch.long))  # of all images
 
     def project(self, images: Tensor) -> Tensor:
         """z, not normalised yet: (n, 3, H, W) to (n, dim)."""
@@ -136,12 +141,22 @@ class DeepCluster(Method):
         """
         if self.now.epoch % self.every:
             return
-        own = self.embed(data).tensor_split(world_size())[rank()]
+        z = self.memory
+        if z is None or not len(z):
+            z = self.embed(data)
+        own = z.tensor_split(world_size())[rank()]
         centroids, nearest = spherical_kmeans(own, self.k, iterations=self.iterations)
         self.centroids.copy_(centroids)
         everyone = nearest.new_zeros(len(data))
         everyone.tensor_split(world_size())[rank()].copy_(nearest)
         self.assignments = all_reduce_sum(everyone) if world_size() > 1 else everyone
+        if self.memory is not None:
+            self.memory = z
+
+    @torch.no_grad()
+    def remember(self, z: Tensor, rows: Tensor) -> None:
+        """The memory's rows become z (n, dim), in every process those of all processes."""
+        self.memory[all_gather(rows)] = all_gather(z.detach()).to(self.memory)
 
     def order(self, n: int, generator: torch.Generator) -> Tensor:
         """Uniform over the clusters."""
@@ -154,17 +169,21 @@ class DeepCluster(Method):
         views, rows = self.take(views), self.now.rows
         if rows is None or not len(self.assignments):
             raise ValueError("which images are these? `before_epoch` clusters, `now.rows` says so")
-        labels = self.assignments[rows.to(self.assignments.device, non_blocking=True)]
-        scores = cosine_scores(self.project(torch.cat(views)), self.centroids)
+        rows = rows.to(self.assignments.device, non_blocking=True)
+        labels, z = self.assignments[rows], self.project(torch.cat(views))
+        if self.training and self.memory is not None:
+            self.remember(z[: len(rows)], rows)
+        scores = cosine_scores(z, self.centroids)
         return pseudo_label_loss(scores, labels.repeat(len(views)), self.temperature)
 
     def chance(self, batch_size: int) -> float:
         return math.log(self.k)
 
     def _load_from_state_dict(self, state: dict, prefix: str, *rest) -> None:
-        saved = state.get(f"{prefix}assignments")
-        if saved is not None:  # of as many images as were clustered there
-            self.assignments = torch.empty_like(saved, device=self.assignments.device)
+        for name in ("memory", "assignments"):  # of as many images as were clustered there
+            own, saved = getattr(self, name), state.get(prefix + name)
+            if own is not None and saved is not None:
+                setattr(self, name, torch.empty_like(saved, device=own.device))
         super()._load_from_state_dict(state, prefix, *rest)
 
 
@@ -177,13 +196,13 @@ register(
     tiny=dict(k=6, dim=8, hidden=16, every=2),
     recipes={
         "cpu": Recipe(
-            dict(k=64, dim=128, hidden=256, every=2),
-            sgd(0.1),
+            dict(k=64, dim=128, hidden=256),
+            sgd(0.1, batch_size=128),
             length=0.75,
             source="a prototype's numbers; not chosen among several yet",
         ),
         "cifar10-cpu": Recipe(
-            dict(k=128, dim=128, hidden=512, every=1),
+            dict(k=128, dim=128, hidden=512),
             sgd(0.1),
             source="as for the shapes, with twice the clusters",
         ),
