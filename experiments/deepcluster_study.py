@@ -5,25 +5,24 @@
 
 writes results/studies/deepcluster.json. For each run and epoch: loss, accuracy on the pseudo-labels, and of the
 clusters of that epoch their agreement with the classes (NMI, purity) and with the clusters before; at the end kNN, a
-linear probe, and the clusters of the trained network. Rows that the log holds are not made again.
+linear probe, and the clusters of all pictures as they are. Rows that the log holds are not made again.
 """
 
 import argparse
 from dataclasses import replace
 
 import torch
-from torch import nn
 
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS, Budget
 from sslbook.callbacks import AfterEpoch
 from sslbook.images import ImageSet
-from sslbook.methods import DeepCluster, Now
+from sslbook.kmeans import spherical_kmeans
 from sslbook.pretrain import pretrain
 from sslbook.views import Augmentation, Views
 
 SEEDS = (0, 1, 2)
-UNTRAINED, EVAL = "untrained", "clustered in eval mode"
+UNTRAINED = "untrained"
 PLAIN = {"views": Views([Augmentation(24)] * 2)}  # the whole picture, twice the same
 CHANGES = {  # what is changed: arguments of DeepCluster, of pretrain
     "complete": ({}, {}),
@@ -31,16 +30,9 @@ CHANGES = {  # what is changed: arguments of DeepCluster, of pretrain
     "k = 2": ({"k": 2}, {}),
     "each image once an epoch": ({"uniform": False}, {}),
     "clustered once, no augmentation": ({"every": 1000}, PLAIN),
-    EVAL: ({}, {}),
+    "clusters of the pictures as they are": ({"memory": False}, {}),
     UNTRAINED: ({}, {}),
 }
-
-
-class InEvalMode(DeepCluster):
-    """Clusters what `evaluate.embed` gives, with batch norm's running statistics."""
-
-    def embed(self, data: ImageSet) -> torch.Tensor:
-        return evaluate.embed(nn.Sequential(self.encoder, self.projector), data)
 
 
 def of_clusters(clusters: torch.Tensor, images: ImageSet) -> dict:
@@ -65,8 +57,6 @@ def row_of(name: str, seed: int, plan: Budget, train: ImageSet, test: ImageSet) 
     method_change, train_change = CHANGES[name]
     recipe = plan.recipe("DeepCluster")
     method = plan.make("DeepCluster", seed, **method_change)
-    if name == EVAL:
-        method.__class__ = InEvalMode
     row, seen = {"DeepCluster": name, "seed": seed}, []
     if name != UNTRAINED:
         watch = AfterEpoch(lambda epoch, method: seen.append(method.assignments.clone()))
@@ -84,9 +74,8 @@ def row_of(name: str, seed: int, plan: Budget, train: ImageSet, test: ImageSet) 
     report = evaluate.report(method.encoder, train, test)
     row |= {question: report[question] for question in ("kNN", "linear", "linear, hue")}
     torch.manual_seed(seed)
-    method.now = Now()
-    method.before_epoch(train)
-    return row | of_clusters(method.assignments, train)
+    _, clusters = spherical_kmeans(method.embed(train), method.k, iterations=method.iterations)
+    return row | of_clusters(clusters, train)
 
 
 def main() -> None:
