@@ -4,8 +4,8 @@
     python experiments/dino_vit.py --seed 0 --small   # does it run at all? Nothing is written
 
 writes results/studies/dino-vit-<seed>.json. Each row is one ViT: untrained, trained by DINO, trained with labels. It
-has kNN and linear probe, the IoU of each attention head and of the patches' first principal component, and of the first
-test images the attention of each head and the patches' first three components as colours. A patch belongs to the
+has kNN and linear probe, the IoU of each attention head and of the patches' first three principal components, and of
+the first test images the attention of each head and the patches' components as colours. A patch belongs to the
 shape if more than half of it does. Rows that the log holds are not made again.
 """
 
@@ -24,11 +24,13 @@ from sslbook.images import ImageSet
 from sslbook.methods import DINO
 from sslbook.methods.registry import adamw
 from sslbook.pretrain import pretrain
+from sslbook.views import multi_crop
 from sslbook.vit import ViT
 
 SHOWN = 8
 METHOD = dict(K=128, hidden=256, bottleneck=64, T_t=0.02, centring="sinkhorn", tau=0.95, weight_decay_end=0.1)
-TRAIN = adamw(1e-3, 0.04, batch_size=64, epochs=12)
+TRAIN = adamw(2e-3, 0.04, batch_size=64, epochs=12)
+CROPS = dict(small=16, number=2, scale=(0.1, 0.3))
 LABELLED = dict(lr=1e-3, batch_size=64, epochs=12)
 KINDS = ("untrained", "DINO", "supervised")
 
@@ -41,7 +43,8 @@ def make(kind: str, plan: Budget, seed: int, train: ImageSet, epochs: int | None
     if kind == "DINO":
         torch.manual_seed(seed)
         method = DINO(vit, **METHOD)
-        pretrain(method, train, seed=seed, views=plan.views, show_progress=False, **TRAIN | limit)
+        views = multi_crop(plan.views, **CROPS)
+        pretrain(method, train, seed=seed, views=views, show_progress=False, **TRAIN | limit)
     if kind == "supervised":
         supervised(vit, train, view=plan.views[0], seed=seed, show_progress=False, **LABELLED | limit)
     return vit
@@ -77,7 +80,7 @@ def row_of(kind: str, vit: ViT, train: ImageSet, test: ImageSet) -> dict[str, An
     truth = true_masks(test, vit.patch)
     masks = evaluate.attended(attention)
     row["IoU of each head"] = [evaluate.iou(masks[:, head], truth) for head in range(masks.shape[1])]
-    row["IoU of the first component"] = evaluate.iou(components[..., 0] > 0, truth)
+    row["IoU of each component"] = [evaluate.iou(components[..., i] > 0, truth) for i in range(3)]
     low, high = components.flatten(0, 2).quantile(torch.tensor([0.02, 0.98]), dim=0)
     colours = ((components[:SHOWN] - low) / (high - low)).clamp(0, 1)
     shown = dict(attention=short(attention[:SHOWN], 4), colours=short(colours, 2))
@@ -101,7 +104,7 @@ def main() -> None:
         plan = replace(plan, train=512, test=256)
     train, test = plan.load()
     again = f"python experiments/dino_vit.py --seed {arguments.seed}"
-    config = dict(method=METHOD, train=TRAIN, labelled=LABELLED)
+    config = dict(method=METHOD, train=TRAIN, crops=CROPS, labelled=LABELLED)
     name = f"dino-vit-{arguments.seed}"
     study = results.Study(name, dry=arguments.small, seed=arguments.seed, again=again, config=config)
     known = {row["ViT"] for row in study.rows}

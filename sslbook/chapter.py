@@ -147,10 +147,11 @@ class Lab:
     def photos(self) -> figures.Table:
         """The growing table on CIFAR-10, all of it from logs, and how this method's were made."""
         name = self.entry.method.__name__
-        for log in results.read(PHOTOS, name):
+        for log in [*results.read(PHOTOS, name), *results.read("gpu", name)]:
             print(results.describe(log))
-        rows = logged(PHOTOS, [known for known in [*self._known, name] if known != "pixels"])
-        return figures.Table(compact(rows), "CIFAR-10, a small encoder on a CPU")
+        asked = [known for known in [*self._known, name] if known != "pixels"]
+        rows = logged(PHOTOS, asked) + logged("gpu", asked)
+        return figures.Table(compact(rows), "CIFAR-10: a small encoder on a CPU; where there is a log, a larger on a GPU")
 
     @property
     def _known(self) -> list[str]:
