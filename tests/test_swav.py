@@ -12,7 +12,7 @@ from sslbook.losses import sinkhorn
 from sslbook.methods import Now
 from sslbook.methods.swav import SwAV, monitors, swapped_prediction
 from sslbook.pretrain import pretrain
-from sslbook.views import multi_crop, multi_crop_views, shapes_views
+from sslbook.views import multi_crop_views, shapes_views
 
 GOLDEN = np.load(Path(__file__).parent / "golden/07_swav.npz")
 B = 8
