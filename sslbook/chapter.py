@@ -151,7 +151,9 @@ class Lab:
             print(results.describe(log))
         asked = [known for known in [*self._known, name] if known != "pixels"]
         rows = logged(PHOTOS, asked) + logged("gpu", asked)
-        return figures.Table(compact(rows), "CIFAR-10: a small encoder on a CPU; where there is a log, a larger on a GPU")
+        return figures.Table(
+            compact(rows), "CIFAR-10: a small encoder on a CPU; where there is a log, a larger on a GPU"
+        )
 
     @property
     def _known(self) -> list[str]:

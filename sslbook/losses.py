@@ -136,6 +136,33 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
 
 
 @full_precision
+def pseudo_label_loss(scores: Tensor, labels: Tensor, temperature: float = 0.1) -> dict[str, Tensor]:
+    """Classify each row as the cluster it was put into (DeepCluster, section 3.2, equation 1).
+
+    Args:
+        scores: (n, k) floats, what each cluster says to each row.
+        labels: (n,) int64 in [0, k); -100 where there is none, such rows do not count.
+        temperature: > 0, by which the scores are divided.
+
+    Returns:
+        "loss", the cross-entropy, a scalar >= 0, ln k for scores that are all alike; and without a
+        gradient "accuracy" in [0, 1], on the pseudo-labels: 1 says nothing of real classes.
+
+    Raises:
+        ValueError: if scores and labels do not fit, or the temperature is not positive.
+    """
+    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
+        shapes = f"{tuple(scores.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"scores must be (n, k) and labels (n,), got {shapes}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    known = labels != -100
+    right = (scores.argmax(dim=1) == labels) & known
+    loss = F.cross_entropy(scores / temperature, labels, ignore_index=-100)
+    return {"loss": loss, "accuracy": right.sum() / known.sum().clamp(min=1)}
+
+
+@full_precision
 def dino_loss(student: Tensor, P_t: Tensor, T_s: float = 0.1) -> dict[str, Tensor]:
     """The student says of each view what the teacher said of another (Caron et al., 2021, eq. 3).
 

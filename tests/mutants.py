@@ -166,7 +166,7 @@ MISTAKES = {
         ),
     },
     ("norms.py", "test_distributed.py -k one_batch"): {
-        "a process normalises by its own mean": ("mean = all_reduce_mean(x.mean(axes))", "mean = x.mean(axes)"),
+        "a process normalises by its own mean": ("mean = all_reduce_mean(x.mean(axes) * share)", "mean = x.mean(axes)"),
         "the running variance is the biased one": ("variance * n / (n - 1)", "variance"),
     },
     ("distributed.py", "test_distributed.py -k one_batch"): {
@@ -310,21 +310,30 @@ MISTAKES = {
         "one draw too few for each cluster": ("// len(members) + 1", "// len(members)"),
         "clusters are not mixed": ("rows[torch.randperm(len(rows), generator=generator)]", "rows"),
     },
-    ("methods/deepcluster.py", "test_deepcluster.py"): {
+    ("losses.py", "test_deepcluster.py"): {
         "multiplied by the temperature": ("scores / temperature, labels", "scores * temperature, labels"),
+    },
+    ("methods/deepcluster.py", "test_deepcluster.py"): {
         "each image once an epoch": ("if not self.uniform:", "if True:"),
         "clusters are made anew in every epoch": ("if self.now.epoch % self.every:", "if False:"),
         "clusters are made once": ("if self.now.epoch % self.every:", "if self.now.epoch:"),
         "features in eval mode": ("copy.deepcopy(self).train()", "copy.deepcopy(self).eval()"),
         "batches as the photos lie": ("torch.randperm(len(data)).tensor_split", "torch.arange(len(data)).tensor_split"),
         "clustering moves the running statistics": ("seen = copy.deepcopy(self).train()", "seen = self"),
-        "the labels of other rows": ("self.assignments[rows.to(", "self.assignments.roll(1)[rows.to("),
+        "the labels of other rows": ("self.assignments[rows], ", "self.assignments.roll(1)[rows], "),
+        "the second view is remembered": ("self.remember(z[: len(rows)]", "self.remember(z[len(rows) :]"),
+        "an evaluation is remembered": ("if self.training and self.memory is", "if self.memory is"),
+        "the memory is not used": ("if z is None or not len(z):", "if True:"),
         "the second view has the next image's label": ("labels.repeat(len(views))", "labels.repeat_interleave(2)"),
     },
     ("methods/deepcluster.py", "test_every_method.py -k 'never_stopped and DeepCluster'"): {
         "the clusters are not in the checkpoint": (
             'self.register_buffer("assignments", torch.zeros(0, dtype=torch.long))',
             'self.register_buffer("assignments", torch.zeros(0, dtype=torch.long), persistent=False)',
+        ),
+        "the memory is not in the checkpoint": (
+            "torch.zeros(0, dim) if memory else None)",
+            "torch.zeros(0, dim) if memory else None, persistent=False)",
         ),
     },
     ("evaluate.py", "test_evaluate.py -k 'nmi or purity or chance'"): {

@@ -118,6 +118,8 @@ register(
             dict(dim=256, hidden=1024, tau=0.99, schedule=False),
             sgd(0.24, warmup_epochs=0),
             source="lightly's CIFAR-10 benchmark: rate 0.06 x batch / 128, constant tau",
+            expected={"kNN": 0.506, "linear": 0.621},
+            cost="3 s an epoch on an H200, with other work on the machine's cores",
         ),
     },
 )

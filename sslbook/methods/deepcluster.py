@@ -18,7 +18,7 @@ from sslbook.encoders import features_dim
 from sslbook.heads import mlp_head
 from sslbook.images import as_floats
 from sslbook.kmeans import spherical_kmeans, uniform_over_clusters
-from sslbook.losses import full_precision
+from sslbook.losses import full_precision, pseudo_label_loss
 from sslbook.methods.base import Method
 from sslbook.methods.registry import Recipe, register, sgd
 from sslbook.views import Views, simclr_views
@@ -28,35 +28,6 @@ from sslbook.views import Views, simclr_views
 def cosine_scores(z: Tensor, centroids: Tensor) -> Tensor:
     """Cosine of each row with each centroid: z (n, D) and unit rows (k, D) to (n, k) in [-1, 1]."""
     return F.normalize(z, dim=1) @ centroids.T
-
-
-@full_precision
-def pseudo_label_loss(
-    scores: Tensor, labels: Tensor, temperature: float = 0.1
-) -> dict[str, Tensor]:
-    """Classify each row as the cluster it was put into (section 3.2, equation 1).
-
-    Args:
-        scores: (n, k) floats, what each cluster says to each row.
-        labels: (n,) int64 in [0, k); -100 where there is none, such rows do not count.
-        temperature: > 0, by which the scores are divided.
-
-    Returns:
-        "loss", the cross-entropy, a scalar >= 0, ln k for scores that are all alike; and without a
-        gradient "accuracy" in [0, 1], on the pseudo-labels: 1 says nothing of real classes.
-
-    Raises:
-        ValueError: if scores and labels do not fit, or the temperature is not positive.
-    """
-    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
-        shapes = f"{tuple(scores.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"scores must be (n, k) and labels (n,), got {shapes}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    known = labels != -100
-    right = (scores.argmax(dim=1) == labels) & known
-    loss = F.cross_entropy(scores / temperature, labels, ignore_index=-100)
-    return {"loss": loss, "accuracy": right.sum() / known.sum().clamp(min=1)}
 
 
 def deepcluster_views(size: int) -> Views:
@@ -199,7 +170,9 @@ register(
             dict(k=64, dim=128, hidden=256),
             sgd(0.1, batch_size=128),
             length=0.75,
-            source="a prototype's numbers; not chosen among several yet",
+            source="the best of eight on other pictures, data seed 100",
+            expected={"kNN": 0.551, "linear": 0.890},
+            cost="49 s of training on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             dict(k=128, dim=128, hidden=512),
@@ -209,7 +182,9 @@ register(
         "gpu": Recipe(
             dict(k=300, dim=128, hidden=2048),
             sgd(0.1),
-            source="the second version's k of 3 x classes x 100, at the size of CIFAR-10",
+            source="not tuned; the second version has three clusters for each class of ImageNet",
+            expected={"kNN": 0.561, "linear": 0.647},
+            cost="1.7 s an epoch on an H200",
         ),
     },
 )

@@ -187,6 +187,8 @@ register(
             SMALL | dict(tau=0.95),
             adamw(5e-3, batch_size=64),
             source="experiments/dino_recipe.py; chosen on other pictures, data seed 100",
+            expected={"kNN": 0.809, "linear": 0.972},
+            cost="90 CPU-seconds on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             SMALL | dict(tau=0.97),
@@ -198,6 +200,8 @@ register(
             sgd(0.24, warmup_epochs=0),
             source="lightly's CIFAR-10 benchmark: rate 0.06 x batch / 128; "
             "tau .99 is the advice for small sets",
+            expected={"kNN": 0.510, "linear": 0.639},
+            cost="5 s an epoch on an H200, with other work on the machine's cores",
         ),
     },
 )

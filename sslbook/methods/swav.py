@@ -173,6 +173,8 @@ register(
             sgd(0.2, batch_size=256),
             length=0.7,
             source="experiments/swav_recipe.py; chosen on other pictures, data seed 100",
+            expected={"kNN": 0.565, "linear": 0.895},
+            cost="46 CPU-seconds on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             dict(K=128, dim=64, hidden=256, epsilon=0.02, frozen=0.05),
@@ -183,6 +185,8 @@ register(
             dict(K=512, dim=128, hidden=512, epsilon=0.03, frozen=0.05),
             sgd(0.4, views=multi_crop(cifar_views(), small=16, number=4, scale=(0.08, 0.25))),
             source="lightly's CIFAR-10 benchmark has 512 prototypes; epsilon: authors' advice",
+            expected={"kNN": 0.552, "linear": 0.609},
+            cost="4 s an epoch on an H200, with other work on the machine's cores",
         ),
     },
 )
