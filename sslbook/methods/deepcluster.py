@@ -177,7 +177,9 @@ register(
         "cifar10-cpu": Recipe(
             dict(k=128, dim=128, hidden=512),
             sgd(0.1),
-            source="as for the shapes, with twice the clusters",
+            source="as for the shapes, with twice the clusters; not tuned",
+            expected={"kNN": 0.478, "linear": 0.531},
+            cost="6.7 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(
             dict(k=300, dim=128, hidden=2048),

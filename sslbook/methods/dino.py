@@ -194,6 +194,8 @@ register(
             SMALL | dict(tau=0.97),
             adamw(2e-3, batch_size=128),
             source="the recipe for the shapes with a slower teacher and rate; not tuned",
+            expected={"kNN": 0.534, "linear": 0.586},
+            cost="8 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(
             dict(K=2048, norm=True, tau=0.99),

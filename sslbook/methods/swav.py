@@ -180,6 +180,8 @@ register(
             dict(K=128, dim=64, hidden=256, epsilon=0.02, frozen=0.05),
             sgd(0.2),
             source="the recipe of the shapes, as it is",
+            expected={"kNN": 0.543, "linear": 0.589},
+            cost="6.3 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(
             dict(K=512, dim=128, hidden=512, epsilon=0.03, frozen=0.05),
