@@ -57,7 +57,7 @@ def row_of(name: str, seed: int, plan: Budget, train: ImageSet, test: ImageSet) 
     method_change, train_change = CHANGES[name]
     recipe = plan.recipe("DeepCluster")
     method = plan.make("DeepCluster", seed, **method_change)
-    row, seen = {"DeepCluster": name, "seed": seed}, []
+    row, seen = {"DeepCluster": name, "seed": seed, "last loss": None, "accuracy": None, "curves": None}, []
     if name != UNTRAINED:
         watch = AfterEpoch(lambda epoch, method: seen.append(method.assignments.clone()))
         settings = recipe.train | train_change

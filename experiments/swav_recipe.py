@@ -60,7 +60,7 @@ def row_of(name: str, seed: int, train: ImageSet, test: ImageSet, epochs: int | 
     method_change, train_change = CHANGES[name]
     method = plan.make("SwAV", seed, **method_change)
     settings = plan.recipe("SwAV").train | train_change | ({"epochs": epochs} if epochs else {})
-    row, cpu = {"SwAV": name}, time.process_time()
+    row, cpu = {"SwAV": name, "last loss": None, "curves": None}, time.process_time()
     if name != UNTRAINED:
         history = pretrain(method, train, seed=seed, show_progress=False, **settings)
         columns = ("loss", "prototypes used", "assignment sharpness")
