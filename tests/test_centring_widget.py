@@ -50,7 +50,8 @@ def test_state():
 def test_which_collapse():
     assert collapse_of(math.log(K), 64, K) == collapse_of(0.96 * math.log(K), 64, K) == "uniform"
     assert collapse_of(0.0, 1.0, K) == collapse_of(math.log(K), 1.9, K) == "constant"
-    assert collapse_of(0.9 * math.log(K), 30, K) == collapse_of(0.0, 30, K) == ""
+    assert collapse_of(math.log(30), 30, K) == collapse_of(math.log(30) - 0.09, 30, K) == "alike"
+    assert collapse_of(math.log(30) - 0.11, 30, K) == collapse_of(0.0, 30, K) == ""
 
 
 def longer():

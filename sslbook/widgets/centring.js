@@ -7,7 +7,8 @@ const PAUSE = 600; // milliseconds that playing stays on an epoch
 /** The collapse that entropy and prototypes in use show; as `collapse_of` in centring.py. */
 function collapseOf(entropy, used, K) {
   if (used < 2) return "constant";
-  return entropy > 0.95 * Math.log(K) ? "uniform" : "";
+  if (entropy > 0.95 * Math.log(K)) return "uniform";
+  return Math.log(used) - entropy < 0.1 ? "alike" : "";
 }
 
 // -- state
@@ -184,6 +185,7 @@ function wordsOf(run, e, K) {
   const fallen = collapseOf(run.entropy[e], run.used[e], K);
   if (fallen === "constant") return `${place}One prototype takes all images: the constant collapse.`;
   if (fallen === "uniform") return `${place}Every image is shared among all prototypes alike: the uniform collapse.`;
+  if (fallen === "alike") return `${place}All images are shared among the same ${rounded(run.used[e], 0)} prototypes: they are alike.`;
   const share = rounded(Math.exp(run.entropy[e]), 0);
   return `${place}No collapse: ${rounded(run.used[e], 0)} of ${K} prototypes are in use, and an image is shared among about ${share}.`;
 }

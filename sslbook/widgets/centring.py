@@ -19,8 +19,8 @@ class CentringPad(anywidget.AnyWidget):
     """Logged trainings of DINO, one for each centring and each temperature of the teacher: entropy and KL by epoch.
 
     The teacher's entropy lies between 0 and ln K. At ln K it says the same of all prototypes, for every image: the
-    uniform collapse. With one prototype in use it says the same of all images: the constant collapse. Then the KL from
-    teacher to student is 0 as well, and the loss teaches nothing.
+    uniform collapse. With one prototype in use it says the same of all images: the constant collapse. It can also share
+    all images among the same many. Then the KL from teacher to student is 0 as well, and the loss teaches nothing.
 
     Args:
         logs: one for each seed, as `results.studies("dino-pad")` reads them: each with "seed" and "rows", of which
@@ -80,10 +80,13 @@ def _run(seed: int, rows: Sequence[Mapping[str, Any]], centring: str, T: float) 
 
 
 def collapse_of(entropy: float, used: float, K: int) -> str:
-    """What a teacher's mean entropy and its number of prototypes in use say: "uniform", "constant" or "".
+    """What a teacher's mean entropy and its number of prototypes in use say: "uniform", "constant", "alike" or "".
 
-    Uniform is an entropy above 95 % of ln K, constant fewer than two prototypes in use.
+    Uniform is an entropy above 95 % of ln K, constant fewer than two prototypes in use. Alike is what is left of both:
+    ln(used) - entropy is what a prototype says of the image, in nats, and below 0.1 all images get the same.
     """
     if used < 2:
         return "constant"
-    return "uniform" if entropy > 0.95 * math.log(K) else ""
+    if entropy > 0.95 * math.log(K):
+        return "uniform"
+    return "alike" if math.log(used) - entropy < 0.1 else ""
