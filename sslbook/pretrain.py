@@ -382,7 +382,7 @@ def _arguments(method: Method) -> dict[str, Any]:
     found = {}
     for place, module in method.named_modules():
         for name, value in vars(module).items():
-            if isinstance(value, bool | int | float | str) and name != "training" and not name.startswith("_"):
+            if isinstance(value, bool | int | float | str | None) and name != "training" and not name.startswith("_"):
                 found[f"{place}.{name}".removeprefix(".")] = value
     return found
 

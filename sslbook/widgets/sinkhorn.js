@@ -170,7 +170,7 @@ function layout({ parts }) {
   return [
     make("div", { class: "sslw-controls" }, sliders),
     make("div", { class: "sslw-buttons" }, parts.play, parts.reset),
-    make("div", { class: "sslw-balance" }, table),
+    make("div", { class: "sslw-balance", tabindex: 0, role: "region", "aria-label": "Codes and their sums" }, table),
     readoutList([used, sharpness, kept, off]),
     live,
   ];
@@ -204,7 +204,6 @@ function drawLine({ sheet }, b, { canvas, cells, total }, codes, sumOfRow) {
   if (sheet) sheet.paste(canvas.getContext("2d"), b, 0, 0, sheet.width, sheet.height);
   codes.forEach((x, k) => {
     cells[k].style.setProperty("--code", within(x, 0, 1));
-    cells[k].classList.toggle("sslw-strong", x > 0.55);
     cells[k].textContent = x < 0.005 ? "\u00b7" : rounded(x, 2).replace(/^0/, "");
   });
   drawSum(total, sumOfRow, 1);
