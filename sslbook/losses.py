@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbook.distributed import all_gather
+from sslbook.distributed import all_gather, all_reduce_mean
 
 
 def full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -104,6 +104,17 @@ def masked_error(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         mask: (n, L) bool, True = hidden.
     """
     return ((pred - target).square().mean(dim=2) * mask).sum() / mask.sum()
+
+
+@torch.no_grad()
+def r_squared(pred: Tensor, target: Tensor, mean: Tensor) -> Tensor:
+    """1 - the error of `pred` / the error of `mean`, a guess without looking; all of one shape.
+
+    1 is a perfect prediction, 0 one that is no better than the guess; it has no lower limit. Over
+    the joined batch. Where the guess has no error, as all targets are alike, it is 0.
+    """
+    error, guess = (all_reduce_mean((x - target).square().mean()) for x in (pred, mean))
+    return torch.where(guess > 0, 1 - error / guess, torch.zeros_like(guess))
 
 
 @full_precision

@@ -32,7 +32,7 @@ LAYERS = [
     "methods",
     "losses encoders vit heads norms",
     "views images sets photos",
-    "allocator bar checkpoint classroom distributed download ema files history kmeans optim results shapes",
+    "allocator bar blocks checkpoint classroom distributed download ema files history kmeans optim results shapes",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 LOOP = ("pretrain", "callbacks", "finetune", "history", "checkpoint", "distributed", "methods/base")
