@@ -117,6 +117,25 @@ def r_squared(pred: Tensor, target: Tensor, mean: Tensor) -> Tensor:
     return torch.where(guess > 0, 1 - error / guess, torch.zeros_like(guess))
 
 
+def at(x: Tensor, places: Tensor) -> Tensor:
+    """Rows of x (n, L, D) at the places (n, M, T): (n, M, T, D)."""
+    return x.take_along_dim(places.flatten(1)[:, :, None], dim=1).unflatten(1, places.shape[1:])
+
+
+@full_precision
+def latent_loss(s: Tensor, h: Tensor, places: Tensor) -> dict[str, Tensor]:
+    """Smooth L1 of predictions s (n, M, T, D) against h (n, L, D) at the places (n, M, T).
+
+    With it, detached, what the loss alone does not say: `R2`, the share of the targets' variance
+    over the images that is predicted, and `std`, the deviation that they have at all.
+    """
+    target = at(h, places)
+    mean = all_reduce_mean(h.mean(dim=0))
+    variance = all_reduce_mean((h - mean).square().mean())
+    R2 = r_squared(s, target, at(mean[None].expand_as(h), places))
+    return {"loss": F.smooth_l1_loss(s, target), "R2": R2, "std": variance.sqrt()}
+
+
 @full_precision
 @torch.no_grad()
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:

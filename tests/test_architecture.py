@@ -166,6 +166,7 @@ ELSEWHERE = {
         "sslbook/widgets/masking.py",
         "tools/offline_kit.py",
     },
+    "IJEPA": {"sslbook/widgets/latents.js", "sslbook/widgets/latents.py"},  # its network goes into a page
     "DINO": {"sslbook/official.py"},
     "DeepCluster": {"sslbook/official.py"},
     "MoCo": {"sslbook/official.py"},  # its authors' checkpoints

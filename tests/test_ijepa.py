@@ -11,8 +11,8 @@ from sslbook.blocks import MultiBlock, block_places, block_sides
 from sslbook.ema import linear_tau
 from sslbook.encoders import ConvNet
 from sslbook.finetune import supervised
-from sslbook.losses import r_squared
-from sslbook.methods.ijepa import IJEPA, at, latent_loss, normalised
+from sslbook.losses import at, latent_loss, r_squared
+from sslbook.methods.ijepa import IJEPA, normalised
 from sslbook.sets import load
 from sslbook.views import shapes_views
 from sslbook.vit import ViT

@@ -1,7 +1,5 @@
-"""I-JEPA: Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture.
-
-Assran et al., 2023. With targets in three scales, and pixels beside latents, as options.
-"""
+"""I-JEPA: Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture
+(Assran et al., 2023)."""
 
 from __future__ import annotations
 
@@ -14,14 +12,14 @@ from torch import Tensor, nn
 from sslbook.blocks import MultiBlock
 from sslbook.distributed import all_reduce_mean
 from sslbook.ema import linear_tau, update_ema
-from sslbook.losses import full_precision, r_squared
+from sslbook.losses import at, full_precision, latent_loss
 from sslbook.methods.base import Method
 from sslbook.methods.registry import Recipe, adamw, register
-from sslbook.optim import ParameterGroup, parameter_groups
 from sslbook.views import crop_views
 from sslbook.vit import ViT, fixed_positions, layer_norm, linear, patchify, token, transformer
 
 NORMS = ("layer", "position", "whiten")
+SMALL_PREDICTOR = dict(dim=48, depth=2, heads=2)
 
 
 class Predictor(nn.Module):
@@ -96,18 +94,20 @@ class IJEPA(Method):
         pixels: float = 0.0,
     ):
         if not isinstance(encoder, ViT):
-            name = type(encoder).__name__
-            raise ValueError(f"IJEPA needs a ViT, got a {name}: it drops patches")
+            raise ValueError(f"IJEPA needs a ViT, got a {type(encoder).__name__}")
         if norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}")
         if not 0 <= tau <= 1:
             raise ValueError(f"tau must lie in [0, 1], got {tau}")
         if not (latents >= 0 and pixels >= 0 and latents + pixels > 0):
-            weights = f"latents={latents}, pixels={pixels}"
-            raise ValueError(f"weights must not be negative, nor both 0; got {weights}")
+            raise ValueError(
+                f"weights must not be negative, nor both 0; got latents={latents}, pixels={pixels}"
+            )
         super().__init__(encoder)
         grid, D = encoder.size // encoder.patch, encoder.features_dim
-        self.masks = MultiBlock(grid, blocks, target_scale, aspect, context_scale, scattered)
+        self.masks = MultiBlock(
+            grid, blocks, target_scale, aspect, context_scale, scattered=scattered
+        )
         self.student = copy.deepcopy(encoder)
         encoder.requires_grad_(False).follows = True  # until another method takes it
         self.predictor = Predictor(D, dim, depth, heads, grid)
@@ -147,10 +147,6 @@ class IJEPA(Method):
         tau = linear_tau(progress, self.tau) if self.schedule else self.tau
         update_ema(self.encoder, self.student, tau)
 
-    def parameter_groups(self, weight_decay: float) -> list[ParameterGroup]:
-        """As always; the target encoder, which no gradient trains, has no part in it."""
-        return parameter_groups(self, weight_decay)
-
 
 @full_precision
 def normalised(h: Tensor, norm: str) -> Tensor:
@@ -167,28 +163,6 @@ def normalised(h: Tensor, norm: str) -> Tensor:
     return h @ (axes * scale) @ axes.T
 
 
-def at(x: Tensor, places: Tensor) -> Tensor:
-    """Rows of x (n, L, D) at the places (n, M, T): (n, M, T, D)."""
-    return x.take_along_dim(places.flatten(1)[:, :, None], dim=1).unflatten(1, places.shape[1:])
-
-
-@full_precision
-def latent_loss(s: Tensor, h: Tensor, places: Tensor) -> dict[str, Tensor]:
-    """Smooth L1 of predictions s (n, M, T, D) against h (n, L, D) at the places (n, M, T).
-
-    With it, detached, what the loss alone does not say: `R2`, the share of the targets' variance
-    over the images that is predicted, and `std`, the deviation that they have at all.
-    """
-    target = at(h, places)
-    mean = all_reduce_mean(h.mean(dim=0))
-    variance = all_reduce_mean((h - mean).square().mean())
-    R2 = r_squared(s, target, at(mean[None].expand_as(h), places))
-    return {"loss": F.smooth_l1_loss(s, target), "R2": R2, "std": variance.sqrt()}
-
-
-# for small images, few epochs and a narrow network
-SMALL = dict(dim=48, depth=2, heads=2)
-
 register(
     IJEPA,
     label="I-JEPA",
@@ -199,13 +173,13 @@ register(
     tiny=dict(blocks=2, dim=16, depth=1, heads=2, tau=0.9),
     recipes={
         "cpu": Recipe(
-            SMALL,
+            SMALL_PREDICTOR,
             adamw(3e-3, 0.05, batch_size=32, views=crop_views(32, 0.5)),
             length=0.45,
             source="experiments/ijepa_recipe.py; chosen on other pictures, data seed 100",
         ),
         "cifar10-cpu": Recipe(
-            SMALL,
+            SMALL_PREDICTOR,
             adamw(2e-3, 0.05, batch_size=64, views=crop_views(32, 0.3)),
             length=0.6,
             source="the recipe for the shapes with a slower rate; not tuned",
