@@ -21,7 +21,7 @@ from sslbook.views import Views
 
 IMAGES, EPOCHS = 100, 9  # half of the recipe's epochs
 UNTRAINED, AFTER_MAE = "untrained", "latents on top of an MAE"
-PAPER = dict(norm="layer", target_scale=(0.15, 0.2), tau=0.996, pixels=0.0)
+PAPER = dict(norm="layer", blocks=4, target_scale=(0.15, 0.2), pixels=0.0)
 coloured = dict(jitter=0.8, brightness=0.2, contrast=0.2, saturation=0.4, hue=0.5, grey=0.2)
 CHANGES: dict[str, dict[str, Any]] = {  # arguments that differ from the recipe
     UNTRAINED: {},
@@ -29,8 +29,7 @@ CHANGES: dict[str, dict[str, Any]] = {  # arguments that differ from the recipe
     "the paper's targets and blocks": PAPER,
     "the paper's targets": dict(norm="layer"),
     "targets without what a place has in common": dict(norm="position"),
-    "whitened targets": dict(norm="whiten"),
-    "the paper's blocks": dict(target_scale=(0.15, 0.2)),
+    "the paper's blocks": dict(blocks=4, target_scale=(0.15, 0.2)),
     "latents alone": dict(pixels=0.0),
     "pixels as targets": dict(latents=0.0, pixels=1.0),
     "no slow target": dict(tau=0.0, schedule=False),

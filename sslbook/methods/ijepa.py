@@ -15,11 +15,13 @@ from sslbook.ema import linear_tau, update_ema
 from sslbook.losses import at, full_precision, latent_loss
 from sslbook.methods.base import Method
 from sslbook.methods.registry import Recipe, adamw, register
+from sslbook.optim import ParameterGroup
 from sslbook.views import crop_views
 from sslbook.vit import ViT, fixed_positions, layer_norm, linear, patchify, token, transformer
 
 NORMS = ("layer", "position", "whiten")
 SMALL_PREDICTOR = dict(dim=48, depth=2, heads=2)
+HELPED = dict(blocks=6, target_scale=(0.06, 0.1), norm="whiten", pixels=1.0)
 
 
 class Predictor(nn.Module):
@@ -147,6 +149,10 @@ class IJEPA(Method):
         tau = linear_tau(progress, self.tau) if self.schedule else self.tau
         update_ema(self.encoder, self.student, tau)
 
+    def parameter_groups(self, weight_decay: float) -> list[ParameterGroup]:
+        """As always, with MAE's betas for AdamW; the official code has PyTorch's."""
+        return [dict(g, betas=(0.9, 0.95)) for g in super().parameter_groups(weight_decay)]
+
 
 @full_precision
 def normalised(h: Tensor, norm: str) -> Tensor:
@@ -173,13 +179,14 @@ register(
     tiny=dict(blocks=2, dim=16, depth=1, heads=2, tau=0.9),
     recipes={
         "cpu": Recipe(
-            SMALL_PREDICTOR,
+            # small blocks, targets without what pictures share, and pixels beside them
+            SMALL_PREDICTOR | HELPED,
             adamw(3e-3, 0.05, batch_size=32, views=crop_views(32, 0.5)),
             length=0.45,
             source="experiments/ijepa_recipe.py; chosen on other pictures, data seed 100",
         ),
         "cifar10-cpu": Recipe(
-            SMALL_PREDICTOR,
+            SMALL_PREDICTOR | HELPED,
             adamw(2e-3, 0.05, batch_size=64, views=crop_views(32, 0.3)),
             length=0.6,
             source="the recipe for the shapes with a slower rate; not tuned",
