@@ -134,7 +134,8 @@ class IJEPA(Method):
 
     def loss(self, views: list[Tensor]) -> dict[str, Tensor]:
         [images] = self.take(views)
-        context, places = (x.to(images.device) for x in self.masks.draw(len(images)))
+        masks = self.masks.draw(len(images))
+        context, places = (x.to(images.device, non_blocking=True) for x in masks)
         h = self.targets(images)
         z = self.predictor.hidden(self.context_features(images, context), context, places)
         terms = latent_loss(self.predictor.proj(z), h, places)
