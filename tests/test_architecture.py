@@ -158,6 +158,7 @@ ELSEWHERE = {
         "sslbook/widgets/linear_byol.py",
     },
     "MAE": {  # its network goes into a page, and its authors' checkpoints come from elsewhere
+        "experiments/ijepa_recipe.py",  # it begins where MAE ends
         "experiments/ship.py",
         "sslbook/export.py",
         "sslbook/official.py",
