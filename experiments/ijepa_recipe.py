@@ -19,9 +19,12 @@ from sslbook.images import ImageSet
 from sslbook.pretrain import pretrain
 from sslbook.views import Views
 
-IMAGES, EPOCHS = 100, 9  # half of the recipe's epochs
+IMAGES, EPOCHS = 100, 6  # half of the recipe's epochs
 UNTRAINED, AFTER_MAE = "untrained", "latents on top of an MAE"
-PAPER = dict(norm="layer", blocks=4, target_scale=(0.15, 0.2), pixels=0.0)
+BLOCKS = dict(target_scale=(0.15, 0.2), context_scale=(0.85, 1.0))
+PAPER = BLOCKS | dict(norm="layer", pixels=0.0)
+WHOLE = (1.0, 1.0)
+AS_MAE = dict(scattered=True, blocks=1, target_scale=(0.6, 0.6), aspect=WHOLE, context_scale=WHOLE)
 coloured = dict(jitter=0.8, brightness=0.2, contrast=0.2, saturation=0.4, hue=0.5, grey=0.2)
 CHANGES: dict[str, dict[str, Any]] = {  # arguments that differ from the recipe
     UNTRAINED: {},
@@ -29,12 +32,15 @@ CHANGES: dict[str, dict[str, Any]] = {  # arguments that differ from the recipe
     "the paper's targets and blocks": PAPER,
     "the paper's targets": dict(norm="layer"),
     "targets without what a place has in common": dict(norm="position"),
-    "the paper's blocks": dict(blocks=4, target_scale=(0.15, 0.2)),
+    "the paper's blocks": BLOCKS,
+    "the paper's context": dict(context_scale=(0.85, 1.0)),
     "latents alone": dict(pixels=0.0),
     "pixels as targets": dict(latents=0.0, pixels=1.0),
     "no slow target": dict(tau=0.0, schedule=False),
     "the paper's, no slow target": PAPER | dict(tau=0.0, schedule=False),
     "scattered targets": dict(scattered=True),
+    "six tenths scattered, as in MAE": AS_MAE,
+    "six tenths scattered, latents alone": AS_MAE | dict(pixels=0.0),
     "one colour jitter for both branches": {},
     AFTER_MAE: dict(pixels=0.0),
 }
