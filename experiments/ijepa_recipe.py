@@ -21,10 +21,10 @@ from sslbook.views import Views
 
 IMAGES, EPOCHS = 100, 6  # half of the recipe's epochs
 UNTRAINED, AFTER_MAE = "untrained", "latents on top of an MAE"
-BLOCKS = dict(target_scale=(0.15, 0.2), context_scale=(0.85, 1.0))
+CONTEXT = dict(least=0.85, most=1.0)
+BLOCKS = CONTEXT | dict(smallest=0.15, largest=0.2)
 PAPER = BLOCKS | dict(norm="layer", pixels=0.0)
-WHOLE = (1.0, 1.0)
-AS_MAE = dict(scattered=True, blocks=1, target_scale=(0.6, 0.6), aspect=WHOLE, context_scale=WHOLE)
+AS_MAE = dict(scattered=True, blocks=1, smallest=0.6, largest=0.6, flattest=1.0, tallest=1.0, least=1.0, most=1.0)
 coloured = dict(jitter=0.8, brightness=0.2, contrast=0.2, saturation=0.4, hue=0.5, grey=0.2)
 CHANGES: dict[str, dict[str, Any]] = {  # arguments that differ from the recipe
     UNTRAINED: {},
@@ -33,7 +33,7 @@ CHANGES: dict[str, dict[str, Any]] = {  # arguments that differ from the recipe
     "the paper's targets": dict(norm="layer"),
     "targets without what a place has in common": dict(norm="position"),
     "the paper's blocks": BLOCKS,
-    "the paper's context": dict(context_scale=(0.85, 1.0)),
+    "the paper's context": CONTEXT,
     "latents alone": dict(pixels=0.0),
     "pixels as targets": dict(latents=0.0, pixels=1.0),
     "no slow target": dict(tau=0.0, schedule=False),

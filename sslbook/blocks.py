@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sslbook.distributed import shard, world_size
 
@@ -33,51 +32,65 @@ def block_places(u: Tensor, height: int, width: int, grid: int) -> Tensor:
     return (rows * grid + columns).flatten(-2)
 
 
-@dataclass(frozen=True)
-class MultiBlock:
+class MultiBlock(nn.Module):
     """One large block to see and small ones to predict, without overlap (Assran et al., 2023, section 3).
+
+    A module without weights, so that a run knows what it was made with.
 
     Args:
         grid: rows and columns of patches.
         blocks: M target blocks; they may overlap each other. All of a batch have the same sides.
-        target_scale, aspect: their share of the image, and height to width: from, to.
-        context_scale: the context block's share, from, to; target patches are taken out of it.
+        smallest, largest: of which share of the image a target block is.
+        flattest, tallest: its height to width.
+        least, most: of which share the context block is; target patches are taken out of it.
         scattered: as many single patches instead of target blocks.
 
     Raises:
         ValueError: ranges that are none, or blocks that can hide the whole context.
     """
 
-    grid: int
-    blocks: int = 4
-    target_scale: tuple[float, float] = (0.15, 0.2)
-    aspect: tuple[float, float] = (0.75, 1.5)
-    context_scale: tuple[float, float] = (0.85, 1.0)
-    scattered: bool = False
-
-    def __post_init__(self):
-        if self.blocks < 1:
-            raise ValueError(f"blocks must be at least 1, got {self.blocks}")
-        for name, most in dict(target_scale=1, aspect=float("inf"), context_scale=1).items():
-            low, high = getattr(self, name)
-            if not 0 < low <= high <= most:
-                raise ValueError(f"{name} must rise and lie in (0, {most}], got {low}, {high}")
+    def __init__(
+        self,
+        grid: int,
+        blocks: int = 4,
+        smallest: float = 0.15,
+        largest: float = 0.2,
+        flattest: float = 0.75,
+        tallest: float = 1.5,
+        least: float = 0.85,
+        most: float = 1.0,
+        scattered: bool = False,
+    ):
+        super().__init__()
+        if blocks < 1:
+            raise ValueError(f"blocks must be at least 1, got {blocks}")
+        if not 0 < smallest <= largest <= 1:
+            raise ValueError(f"target blocks need 0 < smallest <= largest <= 1, got {smallest}, {largest}")
+        if not 0 < flattest <= tallest < float("inf"):
+            raise ValueError(f"target blocks need 0 < flattest <= tallest, got {flattest}, {tallest}")
+        if not 0 < least <= most <= 1:
+            raise ValueError(f"the context needs 0 < least <= most <= 1, got {least}, {most}")
+        self.grid, self.blocks, self.scattered = grid, blocks, scattered
+        self.smallest, self.largest, self.flattest, self.tallest = smallest, largest, flattest, tallest
+        self.least, self.most = least, most
         steps = [k / 32 for k in range(33)]
-        hidden = self.blocks * max(h * w for h, w in (self.target_sides(*u) for u in product(steps, repeat=2)))
+        hidden = blocks * max(h * w for h, w in (self.target_sides(*u) for u in product(steps, repeat=2)))
         context = self.context_side(0.0) ** 2
         if hidden >= context:
             raise ValueError(
-                f"blocks={self.blocks} with target_scale={self.target_scale} can hide all {context} patches of a "
-                f"context in {self.grid} x {self.grid}: take fewer or smaller ones"
+                f"blocks={blocks} of up to {largest:g} of the image can hide all {context} patches of a context in "
+                f"{grid} x {grid}: take fewer or smaller ones"
             )
 
     def target_sides(self, u: float, v: float) -> tuple[int, int]:
         """Height and width of the target blocks, by two uniform numbers in [0, 1]."""
-        return block_sides(_between(self.target_scale, u), _between(self.aspect, v), self.grid)
+        return block_sides(
+            _between(self.smallest, self.largest, u), _between(self.flattest, self.tallest, v), self.grid
+        )
 
     def context_side(self, u: float) -> int:
         """Rows and columns of the context block, by a uniform number in [0, 1]."""
-        return block_sides(_between(self.context_scale, u), 1.0, self.grid)[0]
+        return block_sides(_between(self.least, self.most, u), 1.0, self.grid)[0]
 
     def draw(self, n: int) -> tuple[Tensor, Tensor]:
         """Places of context (n, k) and of targets (n, M, T), int64, for this process's images of a joined batch.
@@ -101,6 +114,5 @@ class MultiBlock:
         return shard(context), shard(targets)
 
 
-def _between(scale: tuple[float, float], u: float) -> float:
-    low, high = scale
+def _between(low: float, high: float, u: float) -> float:
     return low + (high - low) * u

@@ -138,7 +138,7 @@ def test_a_block_lies_anywhere_and_is_a_rectangle():
 def test_masks_are_those_of_the_official_code(grid, most):
     """Lengths alike, for a context that leaves out the last row and column, as the official one always does."""
     torch.manual_seed(0)
-    masks = MultiBlock(grid, context_scale=(0.85, most))
+    masks = MultiBlock(grid, most=most)
     draws = [masks.draw(8) for _ in range(300)]
     official = {k.split(".")[1]: GOLDEN[k] for k in GOLDEN.files if k.startswith(f"g{grid}.")}
     lengths = np.array([targets.shape[2] for _, targets in draws])
@@ -172,10 +172,10 @@ def test_scattered_targets_are_as_many_and_no_block():
     ("wrong", "message"),
     [
         (dict(blocks=0), "blocks must be at least 1, got 0"),
-        (dict(target_scale=(0.2, 0.1)), r"target_scale must rise and lie in \(0, 1\], got 0.2, 0.1"),
-        (dict(context_scale=(0.9, 1.1)), r"context_scale must rise and lie in \(0, 1\]"),
-        (dict(aspect=(0.0, 1.0)), r"aspect must rise and lie in \(0, inf\]"),
-        (dict(blocks=6), r"blocks=6 with target_scale=\(0.15, 0.2\) can hide all 49 patches of a context in 8 x 8"),
+        (dict(smallest=0.3), "0 < smallest <= largest <= 1, got 0.3, 0.2"),
+        (dict(most=1.1), "0 < least <= most <= 1, got 0.85, 1.1"),
+        (dict(flattest=0.0), "0 < flattest <= tallest, got 0.0, 1.5"),
+        (dict(blocks=6), "blocks=6 of up to 0.2 of the image can hide all 49 patches of a context in 8 x 8"),
     ],
 )
 def test_masks_refuse_nonsense(wrong, message):

@@ -252,7 +252,13 @@ def others(value):
         return [not value]
     if value is None:
         return [5]
-    return [2 * value, value / 2, value - 1] if isinstance(value, float) else [2 * value, value + 1, value - 1]
+    if isinstance(value, str):
+        return ["sinkhorn", "whiten"]
+    return (
+        [2 * value, value / 2, value - 1, 0.95 * value]
+        if isinstance(value, float)
+        else [2 * value, value + 1, value - 1]
+    )
 
 
 def test_other_images_of_the_same_number_are_refused_and_a_copy_is_not(tmp_path):

@@ -21,7 +21,7 @@ from sslbook.vit import ViT, fixed_positions, layer_norm, linear, patchify, toke
 
 NORMS = ("layer", "position", "whiten")
 SMALL_PREDICTOR = dict(dim=48, depth=1, heads=2)
-HELPED = dict(target_scale=(0.06, 0.1), context_scale=(0.5, 0.7), norm="whiten", pixels=1.0)
+HELPED = dict(smallest=0.06, largest=0.1, least=0.5, most=0.7, norm="whiten", pixels=1.0)
 
 
 class Predictor(nn.Module):
@@ -67,7 +67,7 @@ class IJEPA(Method):
 
     Args:
         encoder: f of the targets, a `ViT`; its `pool` should be "mean", as nothing trains CLS.
-        blocks, target_scale, aspect, context_scale, scattered: the masks, see `MultiBlock`.
+        blocks, smallest, largest, flattest, tallest, least, most, scattered: see `MultiBlock`.
         dim, depth, heads: of the predictor.
         tau: momentum of the target encoder in [0, 1] at the start; it rises in a line to 1.
         schedule: whether it rises.
@@ -82,9 +82,12 @@ class IJEPA(Method):
         self,
         encoder: ViT,
         blocks: int = 4,
-        target_scale: tuple[float, float] = (0.15, 0.2),
-        aspect: tuple[float, float] = (0.75, 1.5),
-        context_scale: tuple[float, float] = (0.85, 1.0),
+        smallest: float = 0.15,
+        largest: float = 0.2,
+        flattest: float = 0.75,
+        tallest: float = 1.5,
+        least: float = 0.85,
+        most: float = 1.0,
         scattered: bool = False,
         dim: int = 384,
         depth: int = 12,
@@ -107,9 +110,9 @@ class IJEPA(Method):
             )
         super().__init__(encoder)
         grid, D = encoder.size // encoder.patch, encoder.features_dim
-        self.masks = MultiBlock(
-            grid, blocks, target_scale, aspect, context_scale, scattered=scattered
-        )
+        scales = dict(smallest=smallest, largest=largest, flattest=flattest, tallest=tallest)
+        scales |= dict(least=least, most=most)
+        self.masks = MultiBlock(grid, blocks, scattered=scattered, **scales)
         self.student = copy.deepcopy(encoder)
         encoder.requires_grad_(False).follows = True  # until another method takes it
         self.predictor = Predictor(D, dim, depth, heads, grid)
