@@ -254,11 +254,10 @@ def others(value):
         return [5]
     if isinstance(value, str):
         return ["sinkhorn", "whiten"]
-    return (
-        [2 * value, value / 2, value - 1, 0.95 * value]
-        if isinstance(value, float)
-        else [2 * value, value + 1, value - 1]
-    )
+    near = [2 * value, value / 2, value - 1, 0.95 * value]
+    if isinstance(value, int):
+        near = [2 * value, value + 1, value - 1]
+    return [other for other in near if other != value]
 
 
 def test_other_images_of_the_same_number_are_refused_and_a_copy_is_not(tmp_path):

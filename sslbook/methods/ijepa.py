@@ -180,7 +180,7 @@ register(
     published="2023-01",
     paper="assran2023ijepa",
     encoder="vit",
-    tiny=dict(blocks=2, dim=16, depth=1, heads=2, tau=0.9),
+    tiny=dict(blocks=2, dim=16, depth=1, heads=2, tau=0.9, pixels=0.5),
     recipes={
         "cpu": Recipe(
             # small blocks, less context, targets without what pictures share, pixels beside them
