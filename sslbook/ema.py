@@ -47,3 +47,8 @@ def cosine_tau(progress: float, base: float) -> float:
     The target follows quickly while there is much to learn, and stands still at the end.
     """
     return 1 - (1 - base) * (math.cos(math.pi * min(progress, 1.0)) + 1) / 2
+
+
+def linear_tau(progress: float, base: float) -> float:
+    """From `base` at 0 in a line to 1.0, and 1.0 from there on (Assran et al., 2023, appendix A.1)."""
+    return base + (1 - base) * min(progress, 1.0)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbook.distributed import all_gather
+from sslbook.distributed import all_gather, all_reduce_mean
 
 
 def full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -104,6 +104,36 @@ def masked_error(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         mask: (n, L) bool, True = hidden.
     """
     return ((pred - target).square().mean(dim=2) * mask).sum() / mask.sum()
+
+
+@torch.no_grad()
+def r_squared(pred: Tensor, target: Tensor, mean: Tensor) -> Tensor:
+    """1 - the error of `pred` / the error of `mean`, a guess without looking; all of one shape.
+
+    1 is a perfect prediction, 0 one that is no better than the guess; it has no lower limit. Over
+    the joined batch. Where the guess has no error, as all targets are alike, it is 0.
+    """
+    error, guess = (all_reduce_mean((x - target).square().mean()) for x in (pred, mean))
+    return torch.where(guess > 0, 1 - error / guess, torch.zeros_like(guess))
+
+
+def at(x: Tensor, places: Tensor) -> Tensor:
+    """Rows of x (n, L, D) at the places (n, M, T): (n, M, T, D)."""
+    return x.take_along_dim(places.flatten(1)[:, :, None], dim=1).unflatten(1, places.shape[1:])
+
+
+@full_precision
+def latent_loss(s: Tensor, h: Tensor, places: Tensor) -> dict[str, Tensor]:
+    """Smooth L1 of predictions s (n, M, T, D) against h (n, L, D) at the places (n, M, T).
+
+    With it, detached, what the loss alone does not say: `R2`, the share of the targets' variance
+    over the images that is predicted, and `std`, the deviation that they have at all.
+    """
+    target = at(h, places)
+    mean = all_reduce_mean(h.mean(dim=0))
+    variance = all_reduce_mean((h - mean).square().mean())
+    R2 = r_squared(s, target, at(mean[None].expand_as(h), places))
+    return {"loss": F.smooth_l1_loss(s, target), "R2": R2, "std": variance.sqrt()}
 
 
 @full_precision

@@ -157,6 +157,12 @@ class PatchEmbed(nn.Module):
         return self.proj(images).flatten(2).transpose(1, 2)
 
 
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """(n, 3, H, W) to (n, L, 3 p^2): patches row by row; so are their pixels, colours last."""
+    x = images.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))  # n, 3, rows, p, columns, p
+    return x.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
 def transformer(dim: int, depth: int, heads: int) -> nn.Sequential:
     """`depth` blocks, (n, tokens, dim) to the same shape."""
     return nn.Sequential(*(Block(dim, heads) for _ in range(depth)))

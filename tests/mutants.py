@@ -343,6 +343,44 @@ MISTAKES = {
     ("methods/barlow_twins.py", "test_distributed.py -k one_batch"): {
         "the correlation is that of the process's own rows": ("all_gather(self.project(view))", "self.project(view)"),
     },
+    ("methods/ijepa.py", "test_ijepa.py"): {
+        "the context encoder sees everything": (
+            ".take_along_dim(context[:, :, None], dim=1)\n        return self.student",
+            "\n        return self.student",
+        ),
+        "the target encoder is the context's": (
+            "self.encoder.patch_features(images)",
+            "self.student.patch_features(images)",
+        ),
+        "the predictor does not know where": (
+            "(self.mask_token + positions[targets])",
+            "(self.mask_token + 0 * positions[targets])",
+        ),
+        "the context's places are forgotten": ("(self.embed(s) + positions[context])", "self.embed(s)"),
+        "the target encoder stands still": ("update_ema(self.encoder, self.student, tau)", "pass"),
+        "targets are not normalised": ("h = F.layer_norm(h, h.shape[-1:])", "h = h + 0"),
+        "places keep what they share": ("h = h - all_reduce_mean(h.mean(dim=0))", "h = h - 0"),
+        "pixels are not heard": ("self.pixels * error", "0 * error"),
+    },
+    ("losses.py", "test_ijepa.py"): {
+        "R2 of the worst": ("1 - error / guess", "error / guess"),
+        "the guess is one mean for all places": (
+            "mean = all_reduce_mean(h.mean(dim=0))",
+            "mean = h.mean(dim=(0, 1)).expand(h.shape[1:])",
+        ),
+        "squared in place of smooth L1": ("F.smooth_l1_loss(s, target)", "F.mse_loss(s, target)"),
+    },
+    ("blocks.py", "test_ijepa.py"): {
+        "the context sees targets": ("free.scatter_(1, targets.flatten(1), False)", "pass"),
+        "the last row is never drawn": ("(grid - height + 1)", "(grid - height)"),
+        "width and height exchanged": (
+            "(area * aspect) ** 0.5), round((area / aspect)",
+            "(area / aspect) ** 0.5), round((area * aspect)",
+        ),
+    },
+    ("ema.py", "test_ijepa.py"): {
+        "the momentum does not rise": ("base + (1 - base) * min(progress, 1.0)", "base"),
+    },
     ("methods/mae.py", "test_mae.py"): {
         "the patches of highest noise are kept": (
             "non_blocking=True).argsort(dim=1, stable=True)",

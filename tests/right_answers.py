@@ -162,6 +162,24 @@ def barlow_loss(c, lambd):
     return ((c - eye) ** 2 * (eye + lambd * (1 - eye))).sum()
 """,
     },
+    "ijepa": {
+        "implement-context": """
+def context_patches(block, targets, patches, noise):
+    rows = []
+    for own, hidden, numbers in zip(block.tolist(), targets.flatten(1).tolist(), noise):
+        free = torch.tensor(sorted(set(own) - set(hidden)), dtype=torch.long)
+        rows.append(free[numbers[free].argsort()])
+    shortest = min(len(row) for row in rows)
+    return torch.stack([row[:shortest] for row in rows])
+""",
+        "implement-monitors": """
+def monitors(s, h):
+    centred = h - h.mean(dim=2, keepdim=True)
+    t = centred / (h.var(dim=2, keepdim=True, correction=0) + 1e-5) ** 0.5
+    variance = t.var(dim=0, correction=0).mean()
+    return float(1 - F.mse_loss(s, t) / variance), float(variance) ** 0.5
+""",
+    },
     "swav": {
         "implement-balance": """
 @torch.no_grad()

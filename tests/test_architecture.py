@@ -32,7 +32,7 @@ LAYERS = [
     "methods",
     "losses encoders vit heads norms",
     "views images sets photos",
-    "allocator bar checkpoint classroom distributed download ema files history kmeans optim results shapes",
+    "allocator bar blocks checkpoint classroom distributed download ema files history kmeans optim results shapes",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 LOOP = ("pretrain", "callbacks", "finetune", "history", "checkpoint", "distributed", "methods/base")
@@ -158,6 +158,7 @@ ELSEWHERE = {
         "sslbook/widgets/linear_byol.py",
     },
     "MAE": {  # its network goes into a page, and its authors' checkpoints come from elsewhere
+        "experiments/ijepa_recipe.py",  # it begins where MAE ends
         "experiments/ship.py",
         "sslbook/export.py",
         "sslbook/official.py",
@@ -166,6 +167,7 @@ ELSEWHERE = {
         "sslbook/widgets/masking.py",
         "tools/offline_kit.py",
     },
+    "IJEPA": {"sslbook/widgets/latents.js", "sslbook/widgets/latents.py"},  # its network goes into a page
     "DINO": {"sslbook/official.py"},
     "DeepCluster": {"sslbook/official.py"},
     "MoCo": {"sslbook/official.py"},  # its authors' checkpoints

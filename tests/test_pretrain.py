@@ -253,8 +253,10 @@ def others(value):
     if value is None:
         return [5]
     if isinstance(value, str):
-        return ["sinkhorn"]
-    near = [2 * value, value / 2, value - 1] if isinstance(value, float) else [2 * value, value + 1, value - 1]
+        return ["sinkhorn", "whiten"]
+    near = [2 * value, value / 2, value - 1, 0.95 * value]
+    if isinstance(value, int):
+        near = [2 * value, value + 1, value - 1]
     return [other for other in near if other != value]
 
 

@@ -11,7 +11,7 @@ from sslbook.methods.base import Method
 from sslbook.methods.registry import Recipe, adamw, register
 from sslbook.optim import ParameterGroup
 from sslbook.views import crop_views
-from sslbook.vit import ViT, fixed_positions, layer_norm, linear, token, transformer
+from sslbook.vit import ViT, fixed_positions, layer_norm, linear, patchify, token, transformer
 
 
 class MAE(Method):
@@ -57,9 +57,7 @@ class MAE(Method):
 
     def patchify(self, images: Tensor) -> Tensor:
         """(n, 3, H, W) to (n, L, 3 p^2): patches row by row; so are their pixels, colours last."""
-        p = self.encoder.patch
-        x = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # n, 3, rows, p, columns, p
-        return x.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+        return patchify(images, self.encoder.patch)
 
     def unpatchify(self, patches: Tensor) -> Tensor:
         """The way back: (n, L, 3 p^2) to (n, 3, H, W)."""

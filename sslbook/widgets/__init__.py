@@ -10,6 +10,7 @@ from sslbook.widgets.centring import CentringPad
 from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.clusters import ClusterWall
 from sslbook.widgets.correlation import CorrelationMatrix
+from sslbook.widgets.latents import LatentExplorer
 from sslbook.widgets.linear_byol import LinearBYOL
 from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.partner import PartnerGame
@@ -24,6 +25,7 @@ __all__ = [
     "ClusterWall",
     "CorrelationMatrix",
     "EmbeddingSphere",
+    "LatentExplorer",
     "LinearBYOL",
     "MAEExplorer",
     "PartnerGame",

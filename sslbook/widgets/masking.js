@@ -280,17 +280,6 @@ function latticeSwitches(widget) {
   return switches;
 }
 
-/** Where a key leads from a patch; undefined for keys that mean nothing here. */
-function patchAfter(key, i, grid) {
-  const [row, column] = [Math.floor(i / grid), i % grid];
-  const [first, last] = [i - column, i - column + grid - 1]; // of the row
-  return {
-    ArrowLeft: Math.max(i - 1, first), ArrowRight: Math.min(i + 1, last),
-    ArrowUp: row ? i - grid : i, ArrowDown: row < grid - 1 ? i + grid : i,
-    Home: first, End: last,
-  }[key];
-}
-
 function panelPart(widget, kind, above) {
   const { size } = widget;
   const canvas = make("canvas", { role: "img", width: size, height: size });

@@ -144,6 +144,17 @@ function thumbnails(label, images, nameOf, choose) {
   return { row: images.length > 1 ? row : "", set };
 }
 
+/** Where a key leads from a patch; undefined for keys that mean nothing here. */
+function patchAfter(key, i, grid) {
+  const [row, column] = [Math.floor(i / grid), i % grid];
+  const [first, last] = [i - column, i - column + grid - 1]; // of the row
+  return {
+    ArrowLeft: Math.max(i - 1, first), ArrowRight: Math.min(i + 1, last),
+    ArrowUp: row ? i - grid : i, ArrowDown: row < grid - 1 ? i + grid : i,
+    Home: first, End: last,
+  }[key];
+}
+
 // -- the model: what a notebook can read and set too
 
 /** A Bytes trait (a DataView in every front end) as a typed array. */

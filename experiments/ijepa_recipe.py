@@ -1,0 +1,109 @@
+"""What I-JEPA needs in order to learn on the shapes: its recipe, and the same with one change, in short trainings.
+
+    python experiments/ijepa_recipe.py --seed 0     # 1, 2; about 20 CPU-minutes each
+    python experiments/ijepa_recipe.py --seed 0 --small    # does it run at all? Nothing is written
+
+writes results/studies/ijepa-recipe-<seed>.json. The images are not those that the book reports on. Beside the loss
+stand R2 and std, which tell prediction from collapse, and what the features know of each factor. Rows that the log
+holds are not made again.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from typing import Any
+
+from sslbook import evaluate, results, sets
+from sslbook.budget import BUDGETS, Budget
+from sslbook.images import ImageSet
+from sslbook.pretrain import pretrain
+from sslbook.views import Views
+
+IMAGES, EPOCHS = 100, 6  # half of the recipe's epochs
+UNTRAINED, AFTER_MAE = "untrained", "latents on top of an MAE"
+CONTEXT = dict(least=0.85, most=1.0)
+BLOCKS = CONTEXT | dict(smallest=0.15, largest=0.2)
+PAPER = BLOCKS | dict(norm="layer", pixels=0.0)
+AS_MAE = dict(scattered=True, blocks=1, smallest=0.6, largest=0.6, flattest=1.0, tallest=1.0, least=1.0, most=1.0)
+coloured = dict(jitter=0.8, brightness=0.2, contrast=0.2, saturation=0.4, hue=0.5, grey=0.2)
+CHANGES: dict[str, dict[str, Any]] = {  # arguments that differ from the recipe
+    UNTRAINED: {},
+    "the recipe": {},
+    "the paper's targets and blocks": PAPER,
+    "the paper's targets": dict(norm="layer"),
+    "targets without what a place has in common": dict(norm="position"),
+    "the paper's blocks": BLOCKS,
+    "the paper's context": CONTEXT,
+    "latents alone": dict(pixels=0.0),
+    "pixels as targets": dict(latents=0.0, pixels=1.0),
+    "no slow target": dict(tau=0.0, schedule=False),
+    "the paper's, no slow target": PAPER | dict(tau=0.0, schedule=False),
+    "scattered targets": dict(scattered=True),
+    "six tenths scattered, as in MAE": AS_MAE,
+    "six tenths scattered, latents alone": AS_MAE | dict(pixels=0.0),
+    "one colour jitter for both branches": {},
+    AFTER_MAE: dict(pixels=0.0),
+}
+
+
+def settings_of(plan: Budget, name: str, epochs: int) -> dict[str, Any]:
+    """Arguments of `pretrain`."""
+    settings = plan.recipe("IJEPA").train | dict(epochs=epochs)
+    if "jitter" in name:
+        settings["views"] = Views(replace(view, **coloured) for view in settings["views"])
+    return settings
+
+
+def trained(plan: Budget, name: str, seed: int, train: ImageSet, epochs: int) -> tuple[Any, dict[str, float]]:
+    """The method after its training, and the last row of its history."""
+    method, settings = plan.make("IJEPA", seed, **CHANGES[name]), settings_of(plan, name, epochs)
+    if name == UNTRAINED:
+        return method, {}
+    if name == AFTER_MAE:  # as many steps in all: half of them for pixels
+        first = plan.make("MAE", seed)
+        before = plan.recipe("MAE").train | dict(epochs=max(1, epochs // 2))
+        pretrain(first, train, seed=seed, show_progress=False, **before)
+        for network in (method.encoder, method.student):
+            network.load_state_dict(first.encoder.state_dict())
+        settings["epochs"] = max(1, epochs - epochs // 2)
+    history = pretrain(method, train, seed=seed, show_progress=False, **settings)
+    return method, history.epochs[-1]
+
+
+def row_of(plan: Budget, name: str, seed: int, sets_: tuple[ImageSet, ImageSet], epochs: int) -> dict[str, Any]:
+    """What came of the recipe with one change."""
+    train, test = sets_
+    cpu = time.process_time()
+    method, last = trained(plan, name, seed, train, epochs)
+    row = {"I-JEPA": name, "CPU-seconds": time.process_time() - cpu}
+    row |= {"last loss": last.get("loss"), "R2": last.get("R2"), "std": last.get("std")}
+    report = evaluate.report(method.encoder, train, test)
+    row |= {question: report[question] for question in ("kNN", "linear", "linear, hue")}
+    known, asked = (evaluate.embed(method.encoder, images) for images in (train, test))
+    return row | {"factors": evaluate.explained_factors(known, train.factors, asked, test.factors)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
+    parser.add_argument("--only", nargs="*", default=list(CHANGES), help="these rows")
+    options = parser.parse_args()
+    plan, epochs = BUDGETS["cpu"], EPOCHS
+    if options.small:
+        plan, epochs = replace(plan, train=256, test=128), 2
+    both = sets.load("shapes", train=plan.train, test=plan.test, seed=IMAGES)
+    again = f"python experiments/ijepa_recipe.py --seed {options.seed}"
+    name, recipe = f"ijepa-recipe-{options.seed}", plan.recipe("IJEPA")
+    config = dict(method=recipe.method, train={k: v for k, v in recipe.train.items() if k != "views"}, images=IMAGES)
+    study = results.Study(name, dry=options.small, config=config, seed=options.seed, epochs=epochs, again=again)
+    known = {row["I-JEPA"] for row in study.rows}
+    for change in options.only:
+        if change not in known:
+            row = row_of(plan, change, options.seed, both, epochs)
+            print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+            study.add(row)
+
+
+if __name__ == "__main__":
+    main()
