@@ -30,9 +30,9 @@ LAYERS = [
     "evaluate",
     "official pretrained export",
     "methods",
-    "losses encoders vit heads norms",
+    "losses encoders vit heads norms tokenisers",
     "views images sets photos",
-    "allocator bar checkpoint classroom distributed download ema files history kmeans optim results shapes",
+    "allocator bar checkpoint classroom distributed download ema files history kmeans masks optim results shapes",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 LOOP = ("pretrain", "callbacks", "finetune", "history", "checkpoint", "distributed", "methods/base")
