@@ -33,6 +33,15 @@ def pictures_of(patches: Tensor, patch: int) -> Tensor:
     return F.fold(patches.transpose(1, 2), side, patch, stride=patch)
 
 
+def mean_patches(images: Tensor, codes: Tensor, k: int) -> Tensor:
+    """What codes look like: images (n, 3, H, W) in [0, 1] and codes (n, L) to (k, 3 patch^2), the mean of the patches
+    that have each code; 0 where none has it."""
+    patch = images.shape[-1] // math.isqrt(codes.shape[1])
+    member = F.one_hot(codes.flatten(), k).to(images.dtype)
+    pixels = patches_of(images, patch).flatten(0, 1)
+    return member.T @ pixels / member.sum(dim=0).clamp(min=1)[:, None]
+
+
 def windows_of(images: Tensor, patch: int) -> Tensor:
     """Brightness in the patch and half a patch around it: (n, 3, H, W) to (n, L, 4 patch^2).
 
@@ -96,7 +105,6 @@ class Tokeniser(nn.Module):
         self.description, self.k, self.patch = description, k, patch
         width = DESCRIPTIONS[description](torch.zeros(1, 3, 2 * patch, 2 * patch), patch).shape[2]
         self.register_buffer("codebook", torch.zeros(k, width))
-        self.register_buffer("palette", torch.zeros(k, 3 * patch**2))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
     @torch.no_grad()
@@ -114,9 +122,6 @@ class Tokeniser(nn.Module):
         few = torch.randperm(len(points), generator=generator)[:PATCHES].to(points.device)
         self.codebook.copy_(kmeans(points[few], self.k, iterations=15, generator=generator))
         self.fitted.fill_(True)
-        pixels = patches_of(images, self.patch).flatten(0, 1)[few]
-        member = F.one_hot(nearest(points[few], self.codebook), self.k).to(pixels)
-        self.palette.copy_(member.T @ pixels / member.sum(dim=0).clamp(min=1)[:, None])
         return self
 
     @torch.no_grad()
@@ -125,10 +130,6 @@ class Tokeniser(nn.Module):
         if not self.fitted:
             raise ValueError("the tokeniser has no codes yet: call `fit` first")
         return nearest(self.describe(images), self.codebook)
-
-    def pictures(self, codes: Tensor) -> Tensor:
-        """What codes look like: (n, L) to (n, 3, H, W); a patch is the mean of those that had its code."""
-        return pictures_of(self.palette[codes], self.patch).clamp(0, 1)
 
 
 class HashTokeniser(nn.Module):

@@ -132,10 +132,18 @@ def test_masks_are_blocks_or_scattered():
 
 
 @pytest.mark.parametrize(
-    "wrong", [dict(mask_ratio=0.0), dict(mask_ratio=1.0), dict(mask_ratio=0.01), dict(k=1), dict(tokeniser="taste")]
+    "wrong",
+    [
+        dict(mask_ratio=0.0),
+        dict(mask_ratio=1.0),
+        dict(mask_ratio=0.01),
+        dict(k=1),
+        dict(tokeniser="taste"),
+        dict(smallest=9),
+    ],
 )
 def test_the_method_refuses_nonsense(wrong):
-    word = {"k": "k must", "tokeniser": "one of pixels"}.get(*wrong, "mask_ratio must")
+    word = {"k": "k must", "tokeniser": "one of pixels", "smallest": "the 8 hidden"}.get(*wrong, "mask_ratio must")
     with pytest.raises(ValueError, match=word):
         tiny(**wrong)
 
@@ -147,18 +155,18 @@ def test_it_refuses_an_encoder_without_patches_and_pictures_of_another_size():
         tiny().loss([torch.rand(2, 3, 16, 16)])
 
 
-def test_codes_can_be_predicted_from_what_is_around_and_hashed_ones_cannot():
-    """A short training on small pictures: hidden codes of gradients are found more often than by their shares."""
+def test_codes_can_be_told_from_what_is_around_and_hashed_ones_cannot():
+    """After a short training hidden codes of pixels are found more often than by their shares."""
     found = {}
     train, _ = sets.load("shapes", train=1024, test=1)
-    for tokeniser in ("gradients", "hash"):
+    for tokeniser in ("pixels", "hash"):
         torch.manual_seed(0)
         method = BEiT(ViT(32, 4, dim=32, depth=2, heads=2), tokeniser, k=16, mask_ratio=0.4)
         options = dict(batch_size=32, lr=3e-3, views=crop_views(32, 0.5), show_progress=False)
         history = pretrain(method, train, epochs=4, **options)
         shares = method.tokeniser(train.images / 255).flatten().bincount(minlength=16) / (64 * 1024)
         found[tokeniser] = history["accuracy"][-1] - shares.max().item()
-    assert found["gradients"] > 0.05 > 0.02 > found["hash"]
+    assert found["pixels"] > 0.08 and found["hash"] < 0.02
 
 
 # ---- the tokeniser that is a network
@@ -167,12 +175,12 @@ def test_codes_can_be_predicted_from_what_is_around_and_hashed_ones_cannot():
 def test_a_vq_vae_paints_from_codes_alone_and_uses_many():
     torch.manual_seed(0)
     tokeniser = VQVAE(k=16)
-    history = pretrain(tokeniser, TRAIN, epochs=6, batch_size=32, lr=3e-3, show_progress=False)
+    history = pretrain(tokeniser, TRAIN, epochs=10, batch_size=32, lr=3e-3, show_progress=False)
     assert history["error"][-1] < history["error"][0] / 3 and history["codes used"][-1] > 4
     codes = tokeniser(IMAGES)
     assert codes.shape == (256, 64) and codes.max() < 16
     flat = F.mse_loss(IMAGES.mean(dim=(2, 3), keepdim=True).expand_as(IMAGES), IMAGES)
-    assert F.mse_loss(tokeniser.pictures(codes), IMAGES) < flat / 2
+    assert F.mse_loss(tokeniser.pictures(codes), IMAGES) < 0.8 * flat
     method = BEiT(ViT(32, 4, dim=16, depth=1, heads=2), tokeniser)
     before = tokeniser.codebook.clone()
     method.train()
@@ -197,7 +205,8 @@ def test_the_gradient_passes_the_code_as_if_it_were_the_output():
 def test_codes_that_nobody_uses_are_put_on_outputs():
     torch.manual_seed(0)
     for revive in (True, False):
-        method = VQVAE(k=8, dim=4, width=8, revive=revive, decay=0.0)
+        method = VQVAE(k=8, dim=4, width=8, revive=revive, decay=0.5)
         method.codebook[1:] = 1e3  # too far from anything
+        method.counts[1:], method.sums[1:] = 0.1, 100.0
         method.loss([IMAGES[:4]])
         assert (method.codebook[1:].abs().max() < 100) is revive

@@ -85,6 +85,10 @@ class BEiT(Method):
         self.any_hue = any_hue
         if not 0 < self.hidden < encoder.patches:
             raise ValueError(f"mask_ratio must lie in (0, 1) and hide a patch, got {mask_ratio}")
+        if not 1 <= smallest <= self.hidden:
+            raise ValueError(
+                f"smallest must lie between 1 and the {self.hidden} hidden patches, got {smallest}"
+            )
         self.grid, self.smallest = encoder.size // encoder.patch, smallest
         if tokeniser == HASH:
             tokeniser = HashTokeniser(k, encoder.patch)
