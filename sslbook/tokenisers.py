@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from sslbook.images import as_floats
 from sslbook.kmeans import kmeans, nearest
+from sslbook.losses import full_precision
 from sslbook.views import grey
 
 DIRECTIONS = 8  # of a gradient, in a full turn
+NOISE = 3  # medians of a picture's gradients that count as none
 PATCHES = 20_000  # descriptions that k-means sees
 PICTURES = 1_500  # from which they come
 
@@ -57,18 +59,21 @@ def windows_of(images: Tensor, patch: int) -> Tensor:
 def gradients_of(images: Tensor, patch: int) -> Tensor:
     """Histograms of oriented gradients (HOG: Dalal & Triggs, 2005): (n, 3, H, W) to (n, L, 4 x 8).
 
-    Where does brightness rise, and which way? In each quarter of a window, the patch and half a patch around it, the
-    gradients of 8 directions are added up, each shared by the two directions beside it. The 32 numbers become a vector
-    of about unit length, a shorter one where nothing rises, and then their square roots.
+    Where does brightness rise, and which way? Three times the picture's median gradient is taken for noise and soft
+    shading, and taken off every gradient's length. What is left of 8 directions is added up in each quarter of a window, the
+    patch and half a patch around it; a gradient is shared by the two directions beside it. The 32 numbers become a
+    vector of about unit length, of length 0 where nothing rises, and then their square roots.
     """
     light = F.pad(grey(images), (patch // 2 + 1,) * 4, mode="replicate")
     right = light[:, :, 1:-1, 2:] - light[:, :, 1:-1, :-2]
     down = light[:, :, 2:, 1:-1] - light[:, :, :-2, 1:-1]
+    length = torch.hypot(right, down)
+    length = (length - NOISE * length.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)).clamp(min=0)
     direction = torch.atan2(down, right) * DIRECTIONS / (2 * math.pi)  # from -4 to 4
     each = torch.arange(DIRECTIONS, device=images.device).view(-1, 1, 1) - DIRECTIONS / 2
     away = (direction - each).abs()
     away = torch.minimum(away, DIRECTIONS - away)  # around the circle
-    strength = (1 - away).clamp(min=0) * torch.hypot(right, down)
+    strength = (1 - away).clamp(min=0) * length
     found = F.unfold(F.avg_pool2d(strength, patch), 2).transpose(1, 2)
     square = found.square().sum(dim=2, keepdim=True)
     usual = square.mean(dim=1, keepdim=True)  # of the picture's windows
@@ -105,12 +110,19 @@ class Tokeniser(nn.Module):
         self.description, self.k, self.patch = description, k, patch
         width = DESCRIPTIONS[description](torch.zeros(1, 3, 2 * patch, 2 * patch), patch).shape[2]
         self.register_buffer("codebook", torch.zeros(k, width))
-        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
+        self._fitted = False
+
+    @property
+    def fitted(self) -> bool:
+        """Are there codes yet?"""
+        return self._fitted
 
     @torch.no_grad()
     def describe(self, images: Tensor) -> Tensor:
-        """(n, 3, H, W) in [0, 1] to (n, L, D)."""
-        return DESCRIPTIONS[self.description](as_floats(images), self.patch)
+        """Floats (n, 3, H, W) in [0, 1] to (n, L, D)."""
+        if not images.is_floating_point():
+            raise ValueError(f"images are floats in [0, 1], got {images.dtype}: divide by 255")
+        return DESCRIPTIONS[self.description](images, self.patch)
 
     @torch.no_grad()
     def fit(self, images: Tensor, generator: torch.Generator | None = None) -> Tokeniser:
@@ -121,15 +133,20 @@ class Tokeniser(nn.Module):
             raise ValueError(f"{len(points)} patches can't give {self.k} codes")
         few = torch.randperm(len(points), generator=generator)[:PATCHES].to(points.device)
         self.codebook.copy_(kmeans(points[few], self.k, iterations=15, generator=generator))
-        self.fitted.fill_(True)
+        self._fitted = True
         return self
 
+    @full_precision
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """The code of each patch, row by row: (n, 3, H, W) in [0, 1] to (n, L) int64."""
         if not self.fitted:
             raise ValueError("the tokeniser has no codes yet: call `fit` first")
         return nearest(self.describe(images), self.codebook)
+
+    def _load_from_state_dict(self, state: dict, prefix: str, *rest) -> None:
+        super()._load_from_state_dict(state, prefix, *rest)
+        self._fitted = bool(self.codebook.any())
 
 
 class HashTokeniser(nn.Module):
@@ -143,10 +160,9 @@ class HashTokeniser(nn.Module):
         self.k, self.patch = k, patch
         numbers = torch.randint(2**20, (3 * patch**2,), generator=torch.Generator().manual_seed(0))
         self.register_buffer("numbers", numbers)
-        self.register_buffer("fitted", torch.ones((), dtype=torch.bool))
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """(n, 3, H, W) in [0, 1] to (n, L) int64."""
-        steps = (15 * patches_of(as_floats(images), self.patch)).round().long()
+        steps = (15 * patches_of(images, self.patch)).round().long()
         return (steps * self.numbers).sum(dim=2) % 1_000_003 % self.k

@@ -157,7 +157,7 @@ register(
         "cpu": Recipe(
             dict(tokeniser="gradients", k=64, mask_ratio=0.5),
             adamw(3e-3, 0.05, batch_size=32, views=crop_views(32, 0.5)),
-            length=0.3,
+            length=0.25,
             source="experiments/beit_recipe.py",
         ),
         "cifar10-cpu": Recipe(

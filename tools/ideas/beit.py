@@ -7,8 +7,8 @@ from sslbook.tokenisers import Tokeniser, mean_patches, patches_of, pictures_of
 from tools.ideas.drawing import BLUE, GREEN, ORANGE, PAPER, Drawing, Place, shape
 
 ALT = (
-    "A picture of a shape, cut into 64 patches, goes two ways. Below, a tokeniser that sees all of it gives a code to each "
-    "patch. Above, blocks of patches are replaced by one mask token, and the encoder names the codes of these places. "
+    "A picture of a shape, cut into 64 patches, goes two ways. Below, a tokeniser that sees all of it gives a code to "
+    "each patch. Above, blocks of patches are replaced by one mask token, and the encoder names the codes there. "
     "The two are compared at the hidden places; no gradient reaches the tokeniser."
 )
 MASK_TOKEN = torch.tensor([0.80, 0.84, 0.90])
