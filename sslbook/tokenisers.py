@@ -60,9 +60,9 @@ def gradients_of(images: Tensor, patch: int) -> Tensor:
     """Histograms of oriented gradients (HOG: Dalal & Triggs, 2005): (n, 3, H, W) to (n, L, 4 x 8).
 
     Where does brightness rise, and which way? Three times the picture's median gradient is taken for noise and soft
-    shading, and taken off every gradient's length. What is left of 8 directions is added up in each quarter of a window, the
-    patch and half a patch around it; a gradient is shared by the two directions beside it. The 32 numbers become a
-    vector of about unit length, of length 0 where nothing rises, and then their square roots.
+    shading, and taken off every gradient's length. What is left of 8 directions is added up in each quarter of a
+    window, the patch and half a patch around it; a gradient is shared by the two directions beside it. The 32 numbers
+    become a vector of about unit length, of length 0 where nothing rises, and then their square roots.
     """
     light = F.pad(grey(images), (patch // 2 + 1,) * 4, mode="replicate")
     right = light[:, :, 1:-1, 2:] - light[:, :, 1:-1, :-2]

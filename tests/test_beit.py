@@ -166,7 +166,7 @@ def test_codes_can_be_told_from_what_is_around_and_hashed_ones_cannot():
         history = pretrain(method, train, epochs=4, **options)
         shares = method.tokeniser(train.images / 255).flatten().bincount(minlength=16) / (64 * 1024)
         found[tokeniser] = history["accuracy"][-1] - shares.max().item()
-    assert found["pixels"] > 0.08 and found["hash"] < 0.02
+    assert found["pixels"] > 0.05 and found["hash"] < 0.02
 
 
 # ---- the tokeniser that is a network
