@@ -1,6 +1,6 @@
 """What is in a code, and what does BEiT learn from it? Tokenisers side by side, and BEiT broken: three seeds.
 
-    python experiments/beit_study.py           # about 70 CPU-minutes
+    python experiments/beit_study.py           # about 75 CPU-minutes
     python experiments/beit_study.py --small   # does it run at all? Nothing is written
 
 writes results/studies/beit.json. For each run: of the tokeniser how many codes are in use, what a patch's code says of
@@ -27,6 +27,7 @@ UNTRAINED, NETWORK = "untrained", "VQ-VAE"
 RUNS = {  # arguments of BEiT that differ from the recipe
     UNTRAINED: {},
     "gradients (the recipe)": {},
+    "all gradients": {"tokeniser": "all gradients"},
     "windows": {"tokeniser": "windows"},
     "pixels": {"tokeniser": "pixels"},
     "pixels, any hue": {"tokeniser": "pixels", "any_hue": True},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -56,10 +57,10 @@ def windows_of(images: Tensor, patch: int) -> Tensor:
     return F.unfold(around, 2 * patch, stride=patch).transpose(1, 2)
 
 
-def gradients_of(images: Tensor, patch: int) -> Tensor:
+def gradients_of(images: Tensor, patch: int, noise: float = NOISE) -> Tensor:
     """Histograms of oriented gradients (HOG: Dalal & Triggs, 2005): (n, 3, H, W) to (n, L, 4 x 8).
 
-    Where does brightness rise, and which way? Three times the picture's median gradient is taken for noise and soft
+    Where does brightness rise, and which way? `noise` times the picture's median gradient is taken for noise and soft
     shading, and taken off every gradient's length. What is left of 8 directions is added up in each quarter of a
     window, the patch and half a patch around it; a gradient is shared by the two directions beside it. The 32 numbers
     become a vector of about unit length, of length 0 where nothing rises, and then their square roots.
@@ -68,7 +69,7 @@ def gradients_of(images: Tensor, patch: int) -> Tensor:
     right = light[:, :, 1:-1, 2:] - light[:, :, 1:-1, :-2]
     down = light[:, :, 2:, 1:-1] - light[:, :, :-2, 1:-1]
     length = torch.hypot(right, down)
-    length = (length - NOISE * length.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)).clamp(min=0)
+    length = (length - noise * length.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)).clamp(min=0)
     direction = torch.atan2(down, right) * DIRECTIONS / (2 * math.pi)  # from -4 to 4
     each = torch.arange(DIRECTIONS, device=images.device).view(-1, 1, 1) - DIRECTIONS / 2
     away = (direction - each).abs()
@@ -84,6 +85,7 @@ DESCRIPTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "pixels": patches_of,
     "windows": windows_of,
     "gradients": gradients_of,
+    "all gradients": partial(gradients_of, noise=0),  # those of noise too, to see what that costs
 }
 
 

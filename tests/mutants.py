@@ -322,7 +322,7 @@ MISTAKES = {
             "light[:, :, :-2, 1:-1] - light[:, :, 2:, 1:-1]",
         ),
         "directions end at the left": ("torch.minimum(away, DIRECTIONS - away)", "away"),
-        "noise counts": ("NOISE * length.flatten(1)", "0 * length.flatten(1)"),
+        "noise counts": ("noise * length.flatten(1)", "0 * length.flatten(1)"),
         "contrast counts": ("(found / (square + usual / 4 + 1e-8).sqrt())", "(10 * found)"),
         "codes in half precision": ("    @full_precision\n", ""),
         "weights don't say that there are codes": ("self._fitted = bool(self.codebook.any())", "pass"),

@@ -140,7 +140,7 @@ def test_hashed_codes_are_alike_for_equal_patches_only():
 
 
 def test_nonsense_is_refused():
-    with pytest.raises(ValueError, match="one of pixels, windows, gradients; got 'taste'"):
+    with pytest.raises(ValueError, match="one of pixels, windows, gradients, all gradients; got 'taste'"):
         Tokeniser("taste", 8, 4)
     with pytest.raises(ValueError, match="k must be at least 2, got 1"):
         Tokeniser("pixels", 1, 4)
