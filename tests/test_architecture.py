@@ -166,6 +166,7 @@ ELSEWHERE = {
         "sslbook/widgets/masking.py",
         "tools/offline_kit.py",
     },
+    "BEiT": {"sslbook/widgets/codebook.js", "sslbook/widgets/codebook.py"},  # whose guesses the wall shows
     "DINO": {"sslbook/official.py"},
     "DeepCluster": {"sslbook/official.py"},
     "MoCo": {"sslbook/official.py"},  # its authors' checkpoints
