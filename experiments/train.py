@@ -67,9 +67,12 @@ def train_it(
     """Train the encoder in place, if it is to be trained, and say how."""
     if name.startswith("supervised"):
         config = dict(epochs=plan.supervised_epochs)
-        if name.endswith("ViT"):  # from scratch it wants many small steps: as many as a method with this encoder takes
-            likewise = next(method for method, entry in METHODS.items() if entry.encoder == "vit")
-            config = {key: plan.recipe(likewise).train[key] for key in ("epochs", "batch_size")} | dict(lr=1e-3)
+        if name.endswith(
+            "ViT"
+        ):  # from scratch it wants many small steps: as many as any method with this encoder takes
+            likewise = [plan.recipe(method).train for method, entry in METHODS.items() if entry.encoder == "vit"]
+            longest = max(likewise, key=lambda train: train["epochs"] / train["batch_size"])
+            config = {key: longest[key] for key in ("epochs", "batch_size")} | dict(lr=1e-3)
         supervised(encoder, train, view=view_for(encoder, plan), seed=seed, **config)
         return dict(config=config)
     if name not in METHODS:

@@ -254,6 +254,32 @@ def nmi(clusters: Tensor, labels: Tensor) -> float:
     return max(0.0, mutual) / math.sqrt(entropies) if entropies > 0 else 0.0
 
 
+def information(codes: Tensor, labels: Tensor) -> Tensor:
+    """Bits that each code says about its image's label: codes (N, L) and labels (N,), int64 from 0, to (K,).
+
+    It is the divergence KL(labels of the patches with this code || labels of all); K is the highest code plus one, and
+    what a code that no patch has says is 0. Weighted by the codes' shares it is the mutual information of one patch's
+    code and the label, of which a few bits come by chance: `by_chance` says how many.
+    """
+    if codes.ndim != 2 or len(codes) != len(labels):
+        raise ValueError(f"codes must be (N, L) and labels (N,), got {tuple(codes.shape)} and {_count(labels)}")
+    together = _together(codes.flatten(), labels.repeat_interleave(codes.shape[1])).double()
+    of_all = together.sum(dim=0) / together.sum()
+    of_code = together / together.sum(dim=1, keepdim=True).clamp(min=1)
+    return (torch.xlogy(of_code, of_code) - torch.xlogy(of_code, of_all)).sum(dim=1).float() / math.log(2)
+
+
+def bits_of_a_patch(codes: Tensor, labels: Tensor) -> float:
+    """Bits that one patch's code says about its image's label, in the mean: their mutual information."""
+    shares = codes.flatten().bincount().cpu() / codes.numel()
+    return (shares * information(codes, labels)).sum().item()
+
+
+def bags(codes: Tensor, k: int) -> Tensor:
+    """How large a part of each image has each code: (N, L) int64 to (N, k). Where the codes lie is lost."""
+    return F.one_hot(codes, k).float().mean(dim=1)
+
+
 def by_chance(
     measure: Callable[[Tensor, Tensor], float], clusters: Tensor, labels: Tensor, *, draws: int = 10, seed: int = 0
 ) -> float:

@@ -1,4 +1,4 @@
-"""Spherical k-means on the points' own device, which several processes may share, and how to draw from its clusters."""
+"""K-means on the points' own device, on the sphere also for several processes, and how to draw from its clusters."""
 
 from __future__ import annotations
 
@@ -10,6 +10,38 @@ from sslbook.distributed import all_reduce_sum, rank, world_size
 
 CHUNK = 8192  # points that are compared with all centroids at once
 SPLIT = 0.01  # how far an empty cluster's new centroid lies from the one it is split from
+
+
+@torch.no_grad()
+def kmeans(points: Tensor, k: int, *, iterations: int = 15, generator: torch.Generator | None = None) -> Tensor:
+    """k centroids such that each point is close to one of them (Lloyd, 1982): (n, D) floats to (k, D).
+
+    The first are k of the points. Then, in turns, each point goes to the nearest centroid, and each centroid becomes
+    the mean of its points; one without points becomes a point drawn anew. Raises ValueError if k does not fit, or a
+    point is not finite.
+    """
+    if points.ndim != 2 or not 1 <= k <= len(points):
+        raise ValueError(f"points must be (n, D), at least k={k} of them; got {tuple(points.shape)}")
+    if not points.isfinite().all():
+        raise ValueError("the points are not finite: what made them is broken")
+
+    def some() -> Tensor:
+        return points[torch.randperm(len(points), generator=generator)[:k].to(points.device)]
+
+    centroids = some()
+    for _ in range(iterations):
+        sums, counts = torch.zeros_like(centroids), centroids.new_zeros(k)
+        for part in points.split(CHUNK):
+            members = F.one_hot(nearest(part, centroids), k).to(part.dtype)
+            sums += members.T @ part
+            counts += members.sum(dim=0)
+        centroids = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), some())
+    return centroids
+
+
+def nearest(points: Tensor, centroids: Tensor) -> Tensor:
+    """The nearest of centroids (k, D) to each point (..., D): (...) int64."""
+    return (points @ centroids.T - centroids.square().sum(dim=1) / 2).argmax(dim=-1)
 
 
 @torch.no_grad()

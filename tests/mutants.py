@@ -297,6 +297,36 @@ MISTAKES = {
         "lambda is not heard": ("loss = invariance + lambd * redundancy", "loss = invariance + redundancy"),
         "biases have everyone's rate": ("lr_scale=self.bias_lr", "lr_scale=1.0"),
     },
+    ("methods/beit.py", "test_beit.py"): {
+        "the visible patches count": ("(wrong * mask).sum() / hidden", "wrong.sum() / hidden"),
+        "a mean over all patches": ("(wrong * mask).sum() / hidden", "(wrong * mask).mean()"),
+        "the right code is found anywhere": ("== codes) & mask", "== codes)"),
+        "the mask token has no position": (
+            "self.mask_token + self.encoder.pos_embed[:, 1:]",
+            "self.mask_token + 0 * self.encoder.pos_embed[:, 1:]",
+        ),
+        "what is hidden is shown": ("torch.where(mask[:, :, None], nothing", "torch.where(~mask[:, :, None], nothing"),
+        "the encoder sees the other hue": ("logits, mask = self(images)", "logits, mask = self(coloured)"),
+        "masks are always scattered": ("if not self.blockwise:", "if True:"),
+        "the tokeniser learns on": ("tokeniser.requires_grad_(False)", "tokeniser"),
+    },
+    ("masks.py", "test_masks.py"): {
+        "a mask may hide too much": ("& (gained <= left_over)", ""),
+        "blocks are squares": ("math.log(ratio) * (1 - 2 * ratio_u)", "0 * ratio_u"),
+        "blocks lie to the upper left": ("(top_u * (grid - height + 1)).floor()", "(0 * top_u)"),
+        "the scattered are too many": (".argsort(dim=1) < hidden", ".argsort(dim=1) <= hidden"),
+    },
+    ("tokenisers.py", "test_tokenisers.py"): {
+        "up is down": (
+            "light[:, :, 2:, 1:-1] - light[:, :, :-2, 1:-1]",
+            "light[:, :, :-2, 1:-1] - light[:, :, 2:, 1:-1]",
+        ),
+        "directions end at the left": ("torch.minimum(away, DIRECTIONS - away)", "away"),
+        "noise counts": ("noise * length.flatten(1)", "0 * length.flatten(1)"),
+        "contrast counts": ("(found / (square + usual / 4 + 1e-8).sqrt())", "(10 * found)"),
+        "codes in half precision": ("    @full_precision\n", ""),
+        "weights don't say that there are codes": ("self._fitted = bool(self.codebook.any())", "pass"),
+    },
     ("kmeans.py", "test_kmeans.py"): {
         "points go to the farthest centroid": (".argmax(dim=1))", ".argmin(dim=1))"),
         "an empty cluster stays empty": ("torch.where((counts == 0)[:, None], beside, centroids)", "centroids"),

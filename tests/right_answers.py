@@ -214,6 +214,25 @@ def image_weights(clusters):
     return len(clusters) / (len(sizes) * sizes[where])
 """,
     },
+    "beit": {
+        "implement-loss": """
+def hidden_loss(logits, codes, mask):
+    scores, right = logits[mask], codes[mask]
+    chosen = scores[torch.arange(len(right)), right]
+    return (scores.logsumexp(dim=1) - chosen).mean()
+""",
+        "implement-bits": """
+def bits(codes, labels):
+    total = 0.0
+    for c in codes.unique():
+        for y in labels.unique():
+            both = ((codes == c) & (labels == y)).double().mean()
+            if both > 0:
+                chance = (codes == c).double().mean() * (labels == y).double().mean()
+                total += (both * (both / chance).log2()).item()
+    return total
+""",
+    },
     "mae": {
         "implement-masking": """
 def random_masking(tokens, keep, noise):

@@ -30,9 +30,9 @@ LAYERS = [
     "evaluate",
     "official pretrained export",
     "methods",
-    "losses encoders vit heads norms",
+    "losses encoders vit heads norms tokenisers",
     "views images sets photos",
-    "allocator bar blocks checkpoint classroom distributed download ema files history kmeans optim results shapes",
+    "allocator bar blocks checkpoint classroom distributed download ema files history kmeans masks optim results shapes",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 LOOP = ("pretrain", "callbacks", "finetune", "history", "checkpoint", "distributed", "methods/base")
@@ -168,6 +168,7 @@ ELSEWHERE = {
         "tools/offline_kit.py",
     },
     "IJEPA": {"sslbook/widgets/latents.js", "sslbook/widgets/latents.py"},  # its network goes into a page
+    "BEiT": {"sslbook/widgets/codebook.js", "sslbook/widgets/codebook.py"},  # whose guesses the wall shows
     "DINO": {"sslbook/official.py"},
     "DeepCluster": {"sslbook/official.py"},
     "MoCo": {"sslbook/official.py"},  # its authors' checkpoints

@@ -489,3 +489,25 @@ def test_attended_patches_are_the_fewest_with_their_share():
         assert torch.equal(
             evaluate.attended(0.1 * attention.expand(2, 3, 2, 2), share)[1, 2].int().flatten(), torch.tensor(kept)
         )
+
+
+def test_information_is_the_mutual_information_of_numpy():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (500,), generator=generator)
+    codes = torch.where(
+        torch.rand(500, 6, generator=generator) < 0.5, labels[:, None], torch.randint(4, (500, 6), generator=generator)
+    )
+    p = np.zeros((4, 4))
+    np.add.at(p, (codes.numpy(), np.repeat(labels[:, None].numpy(), 6, 1)), 1 / 3000)
+    expected = (p * np.log2(p / p.sum(0) / p.sum(1, keepdims=True))).sum()
+    assert evaluate.bits_of_a_patch(codes, labels) == pytest.approx(expected, rel=1e-5)
+    alike = (labels[:, None] == torch.arange(4)).float()
+    assert evaluate.information(labels[:, None], labels) == pytest.approx(-alike.mean(0).log2(), rel=1e-5)
+    shuffled = evaluate.by_chance(evaluate.bits_of_a_patch, codes, labels)
+    assert 0 < shuffled < expected / 20
+    assert evaluate.bags(codes, 5).sum(1) == pytest.approx(torch.ones(500)) and not evaluate.bags(codes, 5)[:, 4].any()
+
+
+def test_information_refuses_codes_of_other_images():
+    with pytest.raises(ValueError, match=r"codes must be \(N, L\)"):
+        evaluate.information(torch.zeros(3, 4).long(), torch.zeros(4).long())

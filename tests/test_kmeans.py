@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sslbook.kmeans import assign, spherical_kmeans
+from sslbook.kmeans import assign, kmeans, nearest, spherical_kmeans
 
 
 def generator(seed=0):
@@ -122,3 +122,21 @@ def test_two_processes_find_what_one_finds(tmp_path):
     assert torch.equal(one[0], two[0]) and len(one[1]) == 51 and len(two[1]) == 50
     torch.testing.assert_close(one[0], centroids)
     assert torch.equal(torch.cat([one[1], two[1]]), nearest)
+
+
+def test_plain_kmeans_finds_groups_of_unlike_length():
+    """On one ray, where the sphere's k-means sees one direction; no centroid stays without points."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.cat([scale + 0.01 * torch.randn(100, 3, generator=generator) for scale in (1.0, 2.0, 5.0)])
+    centroids = kmeans(points, 3, iterations=20, generator=generator)
+    found = nearest(points, centroids)
+    assert sorted(found.bincount().tolist()) == [100, 100, 100]
+    assert torch.equal(found, torch.cdist(points, centroids).argmin(dim=1))
+    assert sorted(centroids.mean(dim=1).tolist()) == pytest.approx([1, 2, 5], abs=0.01)
+
+
+def test_plain_kmeans_refuses_nonsense():
+    with pytest.raises(ValueError, match="at least k=5 of them"):
+        kmeans(torch.zeros(4, 2), 5)
+    with pytest.raises(ValueError, match="not finite"):
+        kmeans(torch.tensor([[1.0], [torch.inf]]), 1)

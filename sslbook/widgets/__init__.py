@@ -9,6 +9,7 @@ from sslbook.widgets.augmentation import AugmentationExplorer
 from sslbook.widgets.centring import CentringPad
 from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.clusters import ClusterWall
+from sslbook.widgets.codebook import CodebookWall
 from sslbook.widgets.correlation import CorrelationMatrix
 from sslbook.widgets.latents import LatentExplorer
 from sslbook.widgets.linear_byol import LinearBYOL
@@ -23,6 +24,7 @@ __all__ = [
     "CentringPad",
     "ChoosingGuide",
     "ClusterWall",
+    "CodebookWall",
     "CorrelationMatrix",
     "EmbeddingSphere",
     "LatentExplorer",
