@@ -23,13 +23,14 @@ from sslbook import budget, evaluate, figures, removals, results
 from sslbook.callbacks import Callback, Probe
 from sslbook.history import History
 from sslbook.ideas import idea
-from sslbook.methods import METHODS, Method
+from sslbook.methods import METHODS, Method, reading
 from sslbook.pretrain import Run, pretrain
 from sslbook.widgets import EmbeddingSphere
 
 YARDSTICKS = {
     "convnet": ("pixels", "random encoder", "supervised"),
     "vit": ("pixels", "random ViT", "supervised ViT"),
+    "text": ("word counts", "random Transformer"),
 }
 PHOTOS = "cifar10-cpu"  # the budget whose logs show real photos
 
@@ -52,7 +53,7 @@ class Lab:
         machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
         print(f"sslbook {sslbook.__version__} · PyTorch {torch.__version__} · {machine} · budget {self.plan.name}")
         if images:
-            self.train, self.test = self.plan.load()
+            self.train, self.test = self.plan.load(METHODS[method].reads if method else "images")
             print(f"train: {self.train}\ntest:  {self.test}")
         if method is not None:
             self.entry, self.recipe = METHODS[method], self.plan.recipe(method)
@@ -155,7 +156,8 @@ class Lab:
     @property
     def _known(self) -> list[str]:
         """Yardsticks, and the methods before this one."""
-        before = list(METHODS)[: list(METHODS).index(self.entry.method.__name__)]
+        comparable = list(reading(self.entry.reads))
+        before = comparable[: comparable.index(self.entry.method.__name__)]
         return [*YARDSTICKS[self.entry.encoder], *before]
 
     # -- remove a part
