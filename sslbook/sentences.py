@@ -140,7 +140,7 @@ def posterior(seen: Tensor, *, share: float = 0.15, mask: float = 0.8, other: fl
 
 
 def _marginals(likely: Tensor) -> Tensor:
-    """For each place and word the weight of all sentences with it there, from each place's own weights (n, 21, words)."""
+    """For each place and word the weight of all sentences that have it there, from `likely` (n, 21, words)."""
     every = _every_sentence()
     log = likely.clamp(min=1e-300).log()
     sizes = list(FREE)

@@ -182,7 +182,7 @@ class HideWords:
             raise ValueError(f"there must be words: got length={self.length} and words={self.words}")
         if not 0 < self.share <= 1:
             raise ValueError(f"share of words that are asked for must lie in (0, 1], got {self.share}")
-        if not (0 <= self.mask and 0 <= self.other and self.mask + self.other <= 1 + 1e-9):
+        if not (self.mask >= 0 and self.other >= 0 and self.mask + self.other <= 1 + 1e-9):
             raise ValueError(f"mask and other are shares that sum to at most 1, got {self.mask} and {self.other}")
 
     def __len__(self) -> int:

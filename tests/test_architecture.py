@@ -144,6 +144,7 @@ def module(name):
 
 # beyond its own files, the book knows a method by name in these only, and only for a reason
 ELSEWHERE = {
+    "BERT": {"sslbook/widgets/masked_words.py"},  # its network goes into a page
     "SimCLR": {  # the book's example
         "benchmarks/bench.py",
         "experiments/byol_recipe.py",

@@ -114,7 +114,7 @@ def test_word_vectors_are_read_and_predicted_from():
     names = [name for name, _ in method.named_parameters()]
     assert sum(p.shape == (V, 16) for p in method.parameters()) == 1, "tied"
     assert "bias" in names
-    seen, targets = method.hide(load_sentences(train=4, test=1)[0].tokens)
+    seen, _ = method.hide(load_sentences(train=4, test=1)[0].tokens)
     assert method.predict(seen).shape == (4, L, V)
     with torch.no_grad():
         method.encoder.embed.weight[5] += torch.linspace(-3, 3, 16)

@@ -1,4 +1,4 @@
-"""BERT: Pre-training of Deep Bidirectional Transformers (Devlin et al., 2019), without sentence pairs."""
+"""BERT: Pre-training of Deep Bidirectional Transformers (Devlin et al., 2019), its masked words."""
 
 from __future__ import annotations
 

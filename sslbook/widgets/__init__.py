@@ -11,6 +11,7 @@ from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.clusters import ClusterWall
 from sslbook.widgets.correlation import CorrelationMatrix
 from sslbook.widgets.linear_byol import LinearBYOL
+from sslbook.widgets.masked_words import MaskedWords
 from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.partner import PartnerGame
 from sslbook.widgets.similarity import SimilarityMatrix
@@ -26,6 +27,7 @@ __all__ = [
     "EmbeddingSphere",
     "LinearBYOL",
     "MAEExplorer",
+    "MaskedWords",
     "PartnerGame",
     "SimilarityMatrix",
     "SinkhornBalance",
