@@ -49,11 +49,12 @@ class Lab:
     def __init__(self, method: str | None = None, images: bool = True):
         self.started = time.perf_counter()
         self.plan = budget.current()
+        self.reads = METHODS[method].reads if method else "images"
         self.device = self.plan.device
         machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
         print(f"sslbook {sslbook.__version__} · PyTorch {torch.__version__} · {machine} · budget {self.plan.name}")
         if images:
-            self.train, self.test = self.plan.load(METHODS[method].reads if method else "images")
+            self.train, self.test = self.plan.load(self.reads)
             print(f"train: {self.train}\ntest:  {self.test}")
         if method is not None:
             self.entry, self.recipe = METHODS[method], self.plan.recipe(method)
@@ -121,10 +122,11 @@ class Lab:
             answers = {column: [row.get(column) for row in same] for column in columns}
             rows.append({column: in_words(of_seeds(values)) for column, values in answers.items()})
         seeds = [log["seed"] for log in logs]
+        data = "the sentences" if self.reads == "text" else "the shapes"
         several = f"seeds {', '.join(str(seed) for seed in seeds)}" if len(logs) > 1 else "one seed"
         if isinstance(seeds[0], list):
             several = f"means of {len(seeds[0])} seeds"
-        return figures.Table(rows, f"One change at a time (the shapes, cpu budget, {several})")
+        return figures.Table(rows, f"One change at a time ({data}, cpu budget, {several})")
 
     def table(self, encoder: nn.Module) -> figures.Table:
         """The growing table: yardsticks and the methods before this one from the logs, then this page's run."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -100,6 +101,55 @@ def numbers(text: str) -> Tensor:
 def text(words: Tensor) -> str:
     """A sentence (length,) as it is read."""
     return " ".join(WORDS[word] for word in words.tolist())
+
+
+def kinds_of(of_places: Tensor) -> dict[str, float]:
+    """Means over the places of a kind, from a number for each place (21,): plain, size, colour, shape, relation."""
+    found: dict[str, list[float]] = {}
+    for name, value in zip(PATTERN, of_places.tolist()):
+        kind = name.split()[0]
+        found.setdefault("plain" if kind in PLAIN else kind, []).append(value)
+    return {kind: sum(values) / len(values) for kind, values in found.items()}
+
+
+@torch.no_grad()
+def hidden_alone(predict: Callable[[Tensor], Tensor], words: Tensor) -> Tensor:
+    """For each place (21,): how often the highest score is the true word's, where that word alone is hidden.
+
+    `predict` gives a score for every word at every place, (n, 21) to (n, 21, words).
+    """
+    right = []
+    for place in range(LENGTH):
+        seen = words.clone()
+        seen[:, place] = MASK
+        right.append((predict(seen)[:, place].argmax(dim=1) == words[:, place]).float().mean())
+    return torch.stack(right)
+
+
+@torch.no_grad()
+def mended(predict: Callable[[Tensor], Tensor], words: Tensor, seed: int = 0) -> float:
+    """How often a wrong word that is seen is mended: nothing is hidden, one word of the second half is exchanged for
+    another of its kind, and at its place the highest score is the true word's."""
+    generator = torch.Generator().manual_seed(seed)
+    right = []
+    for place in (place for place in DETERMINED if place > PATTERN.index(",")):
+        kind = {"colour": COLOURS, "shape": SHAPES, "relation": RELATIONS}[PATTERN[place].split()[0]]
+        shift = torch.randint(1, len(kind), (len(words),), generator=generator).to(words.device)
+        first = NUMBER[kind[0]]
+        seen = words.clone()
+        seen[:, place] = first + (words[:, place] - first + shift) % len(kind)
+        right.append((predict(seen)[:, place].argmax(dim=1) == words[:, place]).float().mean().item())
+    return sum(right) / len(right)
+
+
+def best_loss(seen: Tensor, targets: Tensor, **hidden: float) -> float:
+    """The mean loss that nobody can beat who does not know the sentences: of `posterior`, at the words asked for.
+
+    `targets` (n, 21) are -100 where nobody asks; `hidden` are the shares that `posterior` takes.
+    """
+    asked = targets >= 0
+    p = posterior(seen, **hidden)[asked]
+    return -p.gather(1, targets[asked][:, None]).log().mean().item()
 
 
 def posterior(seen: Tensor, *, share: float = 0.15, mask: float = 0.8, other: float = 0.1) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import anywidget
-import torch
 import traitlets
 from torch import Tensor
 
