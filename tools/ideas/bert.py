@@ -1,9 +1,9 @@
 from tools.ideas.drawing import BLUE, GREEN, ORANGE, PURPLE, Drawing, tint
 
 ALT = (
-    "The sentence: the small red star is above the big blue ring, so the something is below the red star. The hidden word "
-    "and all others go into the encoder. An arrow from the hidden place points to the blue ring, where the word stands "
-    "a second time. Bars beside it: ring nearly 1, others nearly 0."
+    "The sentence: the small red star is above the big blue ring, so the blue something is below the red star. "
+    "The hidden word and all others go into the encoder. An arrow from the hidden place points to the word ring, "
+    "which stands there a second time. Bars beside it: ring nearly 1, others nearly 0."
 )
 FIRST = ("the", "small", "red", "star", "is", "above", "the", "big", "blue", "ring")
 SECOND = (", so", "the", "blue", "?", "is", "below", "the", "red", "star")
