@@ -31,6 +31,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "the recipe": ({}, {}, {}),
     "no positions": ({}, {}, {"positions": False}),
     "60 % asked": ({"share": 0.6}, {}, {}),
+    "90 % asked": ({"share": 0.9}, {}, {}),
     "all hidden (no 10/10)": ({"mask": 1.0, "other": 0.0}, {}, {}),
 }
 
