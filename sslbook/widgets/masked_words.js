@@ -117,7 +117,7 @@ function partsOf(widget) {
     wrong: make("p", { class: "sslw-wrong", role: "alert" }),
     words: Array.from({ length }, (_, i) => wordPart(widget, i)),
     block: blocks > 1 ? choiceSwitch("Block", numbered(blocks, false), (b) => put(model, "block", +b)) : null,
-    head: choiceSwitch("Head", [["0", "all heads"], ...numbered(heads, true)], (h) => put(model, "head", +h)),
+    head: choiceSwitch("Head", [["0", "all"], ...numbered(heads, true)], (h) => put(model, "head", +h)),
     title: make("h4"),
     bars: Array.from({ length: SHOWN }, guessPart),
     sure: readout("Entropy", "0 is certainty; ln 4 = 1.39 is a guess among four"),
