@@ -105,7 +105,8 @@ class Lab:
     def curves(self, history: History, *columns: str) -> figures.Picture:
         """A training's columns over the epochs, by default loss and kNN; prints how long it took."""
         rate = self.epochs * len(self.train) / history.seconds
-        print(f"{history.seconds:.0f} s of training, {rate:,.0f} images/s")
+        unit = "texts" if self.reads == "text" else "images"
+        print(f"{history.seconds:.0f} s of training, {rate:,.0f} {unit}/s")
         return figures.curves({self.entry.label: history}, columns or ("loss", "knn"))
 
     def study(self, name: str, *columns: str) -> figures.Table:

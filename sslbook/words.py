@@ -102,7 +102,7 @@ def load_sentences(
     halves = []
     for n, own in ((train, seed), (test, seed + TEST_SEED)):
         tokens, labels, factors = sentences.draw(n, own)
-        made = TextSet(tokens, sentences.WORDS, labels, list(sentences.SHAPES), factors, "sentences")
+        made = TextSet(tokens, sentences.WORDS, labels, list(sentences.SHAPES), factors, name="sentences")
         halves.append(made.to(device))
     return halves[0], halves[1]
 
@@ -112,7 +112,7 @@ def from_file(
 ) -> tuple[TextSet, TextSet]:
     """A reader's own text file, in UTF-8, as pieces of `length` words: (train, test).
 
-    Words are in lower case, and every mark of punctuation is a word. The vocabulary is the `most_words` commonest words
+    Words are in lower case, and a mark of punctuation is a word, as is a row of the same mark. The vocabulary is the `most_words` commonest words
     of the training part; every other word is [UNK]. The last `test` of the pieces are kept for testing. There are no
     labels, and the words at the end that fill no piece are left out.
 
@@ -124,7 +124,8 @@ def from_file(
         raise ValueError(
             f"length must be at least 2, most_words at least 1 and test in (0, 1); got {length}, {most_words}, {test}"
         )
-    words = re.findall(r"\w+|[^\w\s]", _decoded(Path(path)).lower())
+    found = re.finditer(r"\w+|([^\w\s])\1*", _decoded(Path(path)).lower())
+    words = [match.group() for match in found]
     pieces = len(words) // length
     kept = max(1, round(test * pieces))
     if pieces - kept < 2:

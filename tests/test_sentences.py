@@ -173,6 +173,8 @@ def test_a_file_becomes_pieces_of_its_words(tmp_path):
     assert train.vocabulary == ("[MASK]", "[UNK]", "the", ",", ".", ":")
     assert train.text(0) == "the [UNK] , the [UNK] : the [UNK] ." and test.size == (9,)
     assert len(train) == 27 and len(test) == 3
+    path.write_text("a ---- b!? c..." * 40)
+    assert from_file(path, length=6)[0].text(0) == "a ---- b ! ? c"
     assert (train.labels == -1).all() and train.name == "mine.txt"
 
 
