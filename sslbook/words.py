@@ -112,9 +112,9 @@ def from_file(
 ) -> tuple[TextSet, TextSet]:
     """A reader's own text file, in UTF-8, as pieces of `length` words: (train, test).
 
-    Words are in lower case, and a mark of punctuation is a word, as is a row of the same mark. The vocabulary is the `most_words` commonest words
-    of the training part; every other word is [UNK]. The last `test` of the pieces are kept for testing. There are no
-    labels, and the words at the end that fill no piece are left out.
+    Words are in lower case; a mark of punctuation is a word, and so is a row of the same mark. The vocabulary is the
+    `most_words` commonest words of the training part; every other word is [UNK]. The last `test` of the pieces are kept
+    for testing. There are no labels, and the words at the end that fill no piece are left out.
 
     Raises:
         ValueError: the file is empty, is no text, or has too few words; or an argument is out of its range.
