@@ -173,6 +173,9 @@ def test_a_file_becomes_pieces_of_its_words(tmp_path):
     assert train.vocabulary == ("[MASK]", "[UNK]", "the", ",", ".", ":")
     assert train.text(0) == "the [UNK] , the [UNK] : the [UNK] ." and test.size == (9,)
     assert len(train) == 27 and len(test) == 3
+    path.write_text("a b c d e f " * 40 + "z z z z z z " * 4)
+    first, last = from_file(path, length=6)
+    assert "z" not in first.vocabulary and last.text(3) == " ".join(["[UNK]"] * 6), "the test part decides nothing"
     path.write_text("a ---- b!? c..." * 40)
     assert from_file(path, length=6)[0].text(0) == "a ---- b ! ? c"
     assert (train.labels == -1).all() and train.name == "mine.txt"
