@@ -33,7 +33,7 @@ from sslbook.budget import BUDGETS, Budget
 from sslbook.callbacks import AfterEpoch, Callback, Checkpoints
 from sslbook.encoders import ConvNet, resnet18
 from sslbook.images import ImageSet
-from sslbook.methods import METHODS, Now, SimCLR
+from sslbook.methods import METHODS, Now, SimCLR, reading
 from sslbook.pretrain import Run, Settings, pretrain
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -93,11 +93,11 @@ def device(folder: str, small: bool) -> None:
         if name.endswith("_views"):
             with attempt(log, what=f"views: {name}"):
                 log.add(what=f"views: {name}", difference=difference_of_views(family(32)))
-    for name in METHODS:
+    for name in reading("images"):
         with attempt(log, what=f"loss and gradient: {name}"):
             log.add(what=f"loss and gradient: {name}", **difference_of_method(name))
     for dtype in (torch.bfloat16, torch.float16):
-        for name in METHODS:
+        for name in reading("images"):
             with attempt(log, what=f"{dtype}: {name}"):
                 log.add(what=f"{dtype}: {name}", **some_steps(name, dtype, small))
     for first, then in ((torch.bfloat16, torch.float16), (torch.float16, torch.bfloat16)):

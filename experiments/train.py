@@ -2,7 +2,8 @@
 
     python experiments/train.py SimCLR --budget cpu --seed 0
 
-writes results/cpu/simclr-0.json. Besides the methods there are the yardsticks: pixels, "random encoder", supervised.
+writes results/cpu/simclr-0.json. Besides the methods there are the yardsticks: pixels, "random encoder", supervised;
+for methods that learn from text "word counts" and "random Transformer".
 Training with labels is shown the views that most methods take.
 CIFAR-10 is looked for in $SSLBOOK_DATA, else downloaded.
 """
@@ -20,18 +21,20 @@ from sslbook.budget import BUDGETS, Budget
 from sslbook.callbacks import Probe
 from sslbook.finetune import fine_tune, supervised
 from sslbook.images import ImageSet
-from sslbook.methods import METHODS
+from sslbook.methods import METHODS, reading
 from sslbook.pretrain import pretrain
 from sslbook.views import Augmentation
 from sslbook.vit import ViT
+from sslbook.words import word_counts
 
 YARDSTICKS = ("pixels", "random encoder", "random ViT", "supervised", "supervised ViT")
+ON_TEXT = ("word counts", "random Transformer", *reading("text"))
 
 
 def run(name: str, budget: str, seed: int, probes: int = 8) -> dict[str, Any]:
     """The entries of the log; `probes` is how many points its curve has."""
     plan = BUDGETS[budget]
-    train, test = plan.load()
+    train, test = plan.load("text" if name in ON_TEXT else "images")
     encoder = encoder_of(name, plan, seed)
     log = dict(method=name, budget=budget, seed=seed, encoder=type(encoder).__name__, curve=[], config={})
     wall, cpu = time.perf_counter(), time.process_time()
@@ -41,7 +44,12 @@ def run(name: str, budget: str, seed: int, probes: int = 8) -> dict[str, Any]:
     if name == "pixels":
         log["report"] = evaluate.report(lambda images: images.images.flatten(1) / 255, train, test)
         return log
+    if name == "word counts":
+        log["report"] = evaluate.report(word_counts, train, test)
+        return log
     log["report"] = evaluate.report(encoder, train, test)
+    if name in ON_TEXT:
+        return log
     if plan.image_set == "shapes":  # on photos this takes longer than the training
         options = dict(epochs=plan.supervised_epochs, view=view_for(encoder, plan), share=0.1, show_progress=False)
         log["report"]["fine-tuned, 10 % of labels"] = fine_tune(encoder, train, test, seed=seed, **options)
@@ -51,6 +59,8 @@ def run(name: str, budget: str, seed: int, probes: int = 8) -> dict[str, Any]:
 def encoder_of(name: str, plan: Budget, seed: int) -> nn.Module:
     if name in METHODS:
         return plan.encoder_for(name, seed)
+    if name in ON_TEXT:
+        return plan.encoder("text", seed)
     if name.endswith("ViT"):
         return plan.encoder("vit", seed)
     return plan.encoder(seed=seed)
@@ -87,7 +97,7 @@ def train_it(
 
 
 def main() -> None:
-    known = (*YARDSTICKS, *METHODS)
+    known = (*YARDSTICKS, *ON_TEXT, *reading("images"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method", help="a method of sslbook.methods, or one of " + ", ".join(YARDSTICKS))
     parser.add_argument("--budget", choices=BUDGETS, default="cpu")

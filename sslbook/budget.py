@@ -20,6 +20,7 @@ from sslbook.encoders import make_encoder
 from sslbook.images import ImageSet
 from sslbook.methods import METHODS, Method, Recipe
 from sslbook.views import Views, cifar_views, shapes_views
+from sslbook.words import TextSet, load_sentences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +36,18 @@ class Budget:
     epochs: int
     supervised_epochs: int
     batch_size: int
-    encoders: Mapping[str, str]  # by what a method asks for, "convnet" or "vit": a name of `encoders.ENCODERS`
+    encoders: Mapping[str, str]  # by what a method asks for, such as "vit": a name of `encoders.ENCODERS`
+    sentences: tuple[int, int] | None  # how many the methods for text train and are tested on; None: they don't run
     views: Views  # for methods that take two views of equal strength
     device: str
 
-    def load(self) -> tuple[ImageSet, ImageSet]:
-        """(train, test) on the budget's device."""
+    def load(self, what: str = "images") -> tuple[ImageSet, ImageSet] | tuple[TextSet, TextSet]:
+        """(train, test) on the budget's device: "images", or "text", which is the embedded sentences."""
+        if what == "text":
+            if self.sentences is None:
+                raise ValueError(f"the {self.name} budget has no text")
+            train, test = self.sentences
+            return load_sentences(train=train, test=test, device=self.device)
         return sets.load(self.image_set, train=self.train, test=self.test, device=self.device)
 
     def encoder(self, kind: str = "convnet", seed: int = 0) -> nn.Module:
@@ -71,11 +78,13 @@ class Budget:
             raise ValueError(f"the {self.name} budget has recipes for {', '.join(known)}; got {method!r}")
         recipe = METHODS[method].recipes[self.recipes]
         epochs = max(1, round(recipe.length * self.epochs))
-        train = dict(epochs=epochs, batch_size=self.batch_size, views=self.views) | recipe.train
+        train = dict(epochs=epochs, batch_size=self.batch_size) | recipe.train
+        if METHODS[method].reads == "images":
+            train = dict(views=self.views) | train
         return replace(recipe, train=train)
 
 
-SMALL = {"convnet": "convnet", "vit": "vit_micro"}
+SMALL = {"convnet": "convnet", "vit": "vit_micro", "text": "text_micro"}
 SMOKE = Budget(
     name="smoke",
     recipes="cpu",
@@ -87,6 +96,7 @@ SMOKE = Budget(
     supervised_epochs=2,
     batch_size=128,
     encoders=SMALL,
+    sentences=(512, 256),
     # 24 px are .56 of the work of 32, and show a thing in a crop about as large as the test's 32 px show it whole
     # (Touvron et al., 2019)
     views=shapes_views(24),
@@ -100,7 +110,8 @@ CIFAR10_CPU = Budget(
     epochs=10,
     supervised_epochs=8,
     batch_size=256,
-    encoders=SMALL,
+    encoders={"convnet": "convnet", "vit": "vit_micro"},
+    sentences=None,
     views=cifar_views(),
     device="cpu",
 )
@@ -111,12 +122,13 @@ GPU = replace(
     epochs=20,
     supervised_epochs=10,
     batch_size=512,
-    encoders={"convnet": "resnet18", "vit": "vit_tiny"},
+    encoders={"convnet": "resnet18", "vit": "vit_tiny", "text": "text_tiny"},
+    sentences=(65_536, 4096),
     device="cuda",
 )
 BUDGETS = {
     "smoke": SMOKE,
-    "cpu": replace(SMOKE, name="cpu", train=4096, test=1024, epochs=40, supervised_epochs=12),
+    "cpu": replace(SMOKE, name="cpu", train=4096, test=1024, sentences=(4096, 1024), epochs=40, supervised_epochs=12),
     "cifar10-cpu": CIFAR10_CPU,
     "gpu": GPU,
 }

@@ -23,13 +23,14 @@ from sslbook import budget, evaluate, figures, removals, results
 from sslbook.callbacks import Callback, Probe
 from sslbook.history import History
 from sslbook.ideas import idea
-from sslbook.methods import METHODS, Method
+from sslbook.methods import METHODS, Method, reading
 from sslbook.pretrain import Run, pretrain
 from sslbook.widgets import EmbeddingSphere
 
 YARDSTICKS = {
     "convnet": ("pixels", "random encoder", "supervised"),
     "vit": ("pixels", "random ViT", "supervised ViT"),
+    "text": ("word counts", "random Transformer"),
 }
 PHOTOS = "cifar10-cpu"  # the budget whose logs show real photos
 
@@ -48,11 +49,12 @@ class Lab:
     def __init__(self, method: str | None = None, images: bool = True):
         self.started = time.perf_counter()
         self.plan = budget.current()
+        self.reads = METHODS[method].reads if method else "images"
         self.device = self.plan.device
         machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
         print(f"sslbook {sslbook.__version__} · PyTorch {torch.__version__} · {machine} · budget {self.plan.name}")
         if images:
-            self.train, self.test = self.plan.load()
+            self.train, self.test = self.plan.load(self.reads)
             print(f"train: {self.train}\ntest:  {self.test}")
         if method is not None:
             self.entry, self.recipe = METHODS[method], self.plan.recipe(method)
@@ -103,7 +105,8 @@ class Lab:
     def curves(self, history: History, *columns: str) -> figures.Picture:
         """A training's columns over the epochs, by default loss and kNN; prints how long it took."""
         rate = self.epochs * len(self.train) / history.seconds
-        print(f"{history.seconds:.0f} s of training, {rate:,.0f} images/s")
+        unit = "texts" if self.reads == "text" else "images"
+        print(f"{history.seconds:.0f} s of training, {rate:,.0f} {unit}/s")
         return figures.curves({self.entry.label: history}, columns or ("loss", "knn"))
 
     def study(self, name: str, *columns: str) -> figures.Table:
@@ -120,10 +123,11 @@ class Lab:
             answers = {column: [row.get(column) for row in same] for column in columns}
             rows.append({column: in_words(of_seeds(values)) for column, values in answers.items()})
         seeds = [log["seed"] for log in logs]
+        data = "the sentences" if self.reads == "text" else "the shapes"
         several = f"seeds {', '.join(str(seed) for seed in seeds)}" if len(logs) > 1 else "one seed"
         if isinstance(seeds[0], list):
             several = f"means of {len(seeds[0])} seeds"
-        return figures.Table(rows, f"One change at a time (the shapes, cpu budget, {several})")
+        return figures.Table(rows, f"One change at a time ({data}, cpu budget, {several})")
 
     def table(self, encoder: nn.Module) -> figures.Table:
         """The growing table: yardsticks and the methods before this one from the logs, then this page's run."""
@@ -158,7 +162,8 @@ class Lab:
     @property
     def _known(self) -> list[str]:
         """Yardsticks, and the methods before this one."""
-        before = list(METHODS)[: list(METHODS).index(self.entry.method.__name__)]
+        comparable = list(reading(self.entry.reads))
+        before = comparable[: comparable.index(self.entry.method.__name__)]
         return [*YARDSTICKS[self.entry.encoder], *before]
 
     # -- remove a part

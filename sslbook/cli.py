@@ -32,12 +32,12 @@ from sslbook.download import DownloadError
 from sslbook.files import alone, atomic
 from sslbook.history import History, TrainingDivergedError
 from sslbook.images import ImageSet
-from sslbook.methods import METHODS, Method, Recipe
+from sslbook.methods import METHODS, Method, Recipe, reading
 from sslbook.photos import PhotoStream
 from sslbook.pretrain import OPTIMIZERS, pretrain
 from sslbook.vit import ViT
 
-NAMES = {name.lower(): name for name in METHODS}
+NAMES = {name.lower(): name for name in reading("images")}
 VIEWS = tuple(name.removesuffix("_views") for name in vars(views) if name.endswith("_views"))
 # what a user can mend: its message says how, so that no traceback is wanted
 ERRORS = (CheckpointError, DownloadError, TrainingDivergedError, OSError, ValueError, MemoryError)
@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument("--stream", action="store_true", help="a folder larger than memory: read photos when needed")
     train.add_argument("--workers", type=int, help="processes that decode a stream (the number of cores, at most 8)")
-    train.add_argument("--encoder", choices=encoders.ENCODERS)
+    train.add_argument("--encoder", choices=encoders.IMAGE_ENCODERS)
     train.add_argument("--views", choices=VIEWS, help="the recipe's; for other images than the budget's, the method's")
     train.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the method, listed below: T=0.1 K=512"

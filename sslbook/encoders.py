@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet
 
+from sslbook import sentences
+from sslbook.text import TextEncoder
 from sslbook.vit import vit_base, vit_micro, vit_tiny
 
 
@@ -88,7 +90,11 @@ ENCODERS = {
     "vit_micro": lambda size: vit_micro(size, size // 8),
     "vit_tiny": lambda size: vit_tiny(size, size // 8),
     "vit_base": lambda size: vit_base(size, 16),
+    # for the embedded sentences, which have a length of their own; a text of yours makes its `TextEncoder` itself
+    "text_micro": lambda size: TextEncoder(len(sentences.WORDS), sentences.LENGTH),
+    "text_tiny": lambda size: TextEncoder(len(sentences.WORDS), sentences.LENGTH, dim=192, depth=4, heads=6),
 }
+IMAGE_ENCODERS = tuple(name for name in ENCODERS if not name.startswith("text"))
 
 
 def make_encoder(name: str, size: int = 32) -> nn.Module:

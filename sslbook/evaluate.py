@@ -18,26 +18,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslbook.images import ImageSet, as_floats
+from sslbook.words import TextSet
 
 K = 200  # neighbours that vote, as in the CIFAR-10 tables
 DRAWS = 10  # of which labels are known, where few are
 
 
 @torch.no_grad()
-def embed(encoder: nn.Module, images: Tensor | ImageSet, batch_size: int = 512) -> Tensor:
+def embed(encoder: nn.Module, images: Tensor | ImageSet | TextSet, batch_size: int = 512) -> Tensor:
     """Features of every image with the encoder frozen: (N, 3, H, W), uint8 or floats in [0, 1], to (N, D) float32.
+
+    Or of every text, (N, L) int64.
 
     The encoder's mode is put back afterwards; its weights and its batch norm statistics do not move.
     """
-    images = getattr(images, "images", images)
+    images = _examples(images)
     device = next((p.device for p in encoder.parameters()), images.device)
     training = encoder.training
     encoder.eval()
     try:
         features = []
         for batch in images.split(batch_size):
-            x = as_floats(batch.to(device, non_blocking=True))
-            features.append(encoder(x.contiguous(memory_format=torch.channels_last)).flatten(1).float())
+            x = _input(batch.to(device, non_blocking=True))
+            features.append(encoder(x).flatten(1).float())
         return torch.cat(features)
     finally:
         encoder.train(training)
@@ -50,10 +53,24 @@ def embed_batch(network: nn.Module, images: Tensor | ImageSet) -> Tensor:
     Measures of a collapse belong on these. In eval mode batch norm takes its running statistics, which lag behind the
     weights: an untrained network looks collapsed then, and a healthy one may. A copy is asked: looking changes nothing.
     """
-    images = getattr(images, "images", images)
+    images = _examples(images)
     device = next((p.device for p in network.parameters()), images.device)
     watched = copy.deepcopy(network).train()
-    return watched(as_floats(images.to(device))).flatten(1).float()
+    return watched(_input(images.to(device))).flatten(1).float()
+
+
+def _examples(data: Tensor | ImageSet | TextSet) -> Tensor:
+    """The images of a set, or the words of one of texts."""
+    if isinstance(data, TextSet):
+        return data.tokens
+    return getattr(data, "images", data)
+
+
+def _input(batch: Tensor) -> Tensor:
+    """What an encoder takes: images as floats, the numbers of words as they are."""
+    if batch.dtype == torch.int64 and batch.ndim == 2:
+        return batch
+    return as_floats(batch).contiguous(memory_format=torch.channels_last)
 
 
 def to_judge(train: ImageSet, test: ImageSet) -> tuple[ImageSet, ImageSet]:

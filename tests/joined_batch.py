@@ -3,7 +3,7 @@
 import sys
 
 import torch
-from made_up import TwoTurns
+from made_up import TwoTurns, cheap_views
 
 from sslbook import distributed, sets
 from sslbook.callbacks import Checkpoints, Probe
@@ -11,8 +11,10 @@ from sslbook.encoders import ConvNet
 from sslbook.methods import MAE, METHODS, MoCo, Now
 from sslbook.norms import sync_batch_norm
 from sslbook.pretrain import _loss_module, pretrain
+from sslbook.text import TextEncoder
 from sslbook.views import byol_views
 from sslbook.vit import ViT
+from sslbook.words import IGNORED, load_sentences
 
 CASES = {
     **{name: entry.make_tiny for name, entry in METHODS.items()},
@@ -23,19 +25,35 @@ CASES = {
 }
 
 
+def data_for(method, train: int, test: int):
+    """Images, or texts for a method that reads them."""
+    if isinstance(method.encoder, TextEncoder):
+        return load_sentences(train=train, test=test)
+    return sets.load("shapes", train=train, test=test)
+
+
+def a_batch(method) -> list[torch.Tensor]:
+    """Views of 16 images or texts, in which the two halves are unlike."""
+    if isinstance(method.encoder, TextEncoder):
+        seen, targets = method.hide(data_for(method, 16, 1)[0].tokens)
+        targets[:4] = IGNORED  # one process is asked for fewer words than the other
+        return [seen, targets]
+    batch = torch.rand(len(method.views(32)), 16, 3, 32, 32)
+    batch[-1].add_(torch.linspace(0, 1, 16).view(-1, 1, 1, 1))
+    return list(batch)
+
+
 def one_batch(name: str) -> dict[str, torch.Tensor]:
     """Loss, gradients and buffers after two steps without an update."""
     torch.manual_seed(0)
     method = CASES[name]()
     sync_batch_norm(method)
-    method.before_epoch(sets.load("shapes", train=33, test=1)[0])  # not as many for each process
+    method.before_epoch(data_for(method, 33, 1)[0])  # not as many for each process
     method.now = Now(rows=distributed.shard(torch.arange(16)))
     loss_of = _loss_module(method, compile=False)
     losses = []
     for _ in range(2):  # the second step sees the queue that the first one left
-        batch = torch.rand(len(method.views(32)), 16, 3, 32, 32)
-        batch[-1].add_(torch.linspace(0, 1, 16).view(-1, 1, 1, 1))  # unlike parts
-        shared = [distributed.shard(view) for view in batch]
+        shared = [distributed.shard(view) for view in a_batch(method)]
         losses.append(loss_of(shared)["loss"])
         losses[-1].backward()
         method.after_step(0.5)
@@ -48,8 +66,8 @@ def one_batch(name: str) -> dict[str, torch.Tensor]:
 def training(name: str, checkpoints: str | None = None) -> dict[str, torch.Tensor]:
     """Losses and final weights of a short training."""
     torch.manual_seed(distributed.rank())  # the weights of process 0 count
-    images, test = sets.load("shapes", train=128, test=32)
     method = CASES[name]()
+    images, test = data_for(method, 128, 32)
     callbacks = [Probe(images, test)]
     if checkpoints:
         callbacks.append(Checkpoints(checkpoints, every=0.5))
@@ -60,7 +78,7 @@ def training(name: str, checkpoints: str | None = None) -> dict[str, torch.Tenso
         batch_size=32,
         optimizer="sgd",
         lr=0.02,
-        views=byol_views(32)[: len(method.views(32))],
+        views=cheap_views(method, lambda: byol_views(32)),
         callbacks=callbacks,
         show_progress=False,
     )

@@ -14,15 +14,16 @@ import time
 from pathlib import Path
 
 import torch
+from made_up import cheap_views
 
 from sslbook import sets
 from sslbook.callbacks import Callback, Checkpoints
 from sslbook.methods import METHODS
 from sslbook.pretrain import pretrain
-from sslbook.views import shapes_views
+from sslbook.words import load_sentences
 
 torch.set_num_threads(1)  # a forked child has no threads
-IMAGES, _ = sets.load("shapes", train=128, test=1)
+DATA = {"images": sets.load("shapes", train=128, test=1)[0], "text": load_sentences(train=128, test=1)[0]}
 BATCH_SIZE, STEPS_PER_EPOCH = 16, 8
 DONE, ALLOWED = os.pipe(), os.pipe()
 
@@ -50,12 +51,12 @@ def life(name: str, epochs: int, target: Path, checkpoints: Path | None, seed: i
         callbacks.append(Checkpoints(checkpoints, every=2 / STEPS_PER_EPOCH))
     history = pretrain(
         method,
-        IMAGES,
+        DATA[METHODS[name].reads],
         epochs=epochs,
         batch_size=BATCH_SIZE,
         optimizer="sgd",
         lr=0.05,
-        views=shapes_views()[: len(method.views(32))],
+        views=cheap_views(method),
         callbacks=callbacks,
         show_progress=False,
     )

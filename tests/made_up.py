@@ -9,12 +9,26 @@ from sslbook.callbacks import Callback
 from sslbook.encoders import ConvNet
 from sslbook.methods import Method
 from sslbook.optim import parameter_groups
-from sslbook.views import cifar_views
+from sslbook.text import TextEncoder
+from sslbook.views import cifar_views, shapes_views
 
 
 def pictures(n=2, seed=1, size=16):
     """(n, 3, size, size) of noise in [0, 1], the same for the same seed."""
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def batch_of(data, n):
+    """The first n examples of a set of images or of texts, as a batch."""
+    (batch,) = data.batches([torch.arange(n)])
+    return batch
+
+
+def cheap_views(method, views=shapes_views):
+    """Views as many as a method takes: quick ones for images, its own for texts."""
+    if isinstance(method.encoder, TextEncoder):
+        return method.views(method.encoder.length)
+    return views()[: len(method.views(32))]
 
 
 def assert_equal_states(one, two):

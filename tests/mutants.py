@@ -273,6 +273,48 @@ MISTAKES = {
             "of_each_process = log_Q.logsumexp(dim=0, keepdim=True)",
         ),
     },
+    ("methods/bert.py", "test_bert.py -k 'loss or costs or word_vectors'"): {
+        "all places count": ('ignore_index=IGNORED, reduction="sum"', 'ignore_index=-1000, reduction="sum"'),
+        "the sum, no mean": ("total / count", "total"),
+        "predictions have a table of their own": (
+            "self.encoder.embed.weight.T",
+            "self.encoder.embed.weight.detach().roll(1, 0).T",
+        ),
+    },
+    ("methods/bert.py", "test_distributed.py -k one_batch"): {
+        "each process divides by its own number of words": (
+            "all_reduce_mean(asked.sum().to(logits.dtype))",
+            "asked.sum().to(logits.dtype)",
+        ),
+    },
+    ("words.py", "test_bert.py -k 'shares or special or number'"): {
+        "the rest is replaced": ("(u < self.mask + self.other)", "(u < 1)"),
+        "shares are of all words": ("u = u / self.share", "u = u"),
+        "special words are asked for": ("& (tokens >= len(SPECIAL))", ""),
+        "a special word is put in": ("others = len(SPECIAL) + (which", "others = (which"),
+    },
+    ("words.py", "test_sentences.py -k file"): {
+        "a binary file is text": ('if b"\\0" in data:', "if False:"),
+        "an empty file is text": ("if not data.strip():", "if False:"),
+        "the test part decides the vocabulary": ("words[: (pieces - kept) * length]", "words"),
+    },
+    ("sentences.py", "test_sentences.py"): {
+        "the relation does not turn": (
+            'torch.where(turned, opposite, factors["relation"])',
+            'factors["relation"]',
+        ),
+        "a word that is asked for is judged as if it were not": (
+            "found = without * likely_if_asked",
+            "found = without * likely",
+        ),
+    },
+    ("text.py", "test_bert.py -k 'order or place'"): {
+        "positions are left out": ("return self.embed(words) + self.pos_embed", "return self.embed(words)"),
+    },
+    ("widgets/transformer.js", "test_masked_words_widget.py -k pytorch"): {
+        "attention is not scaled": ("sum / Math.sqrt(each)", "sum"),
+        "no second block": ("for (let b = 0; b < blocks; b++)", "for (let b = 0; b < 1; b++)"),
+    },
     ("methods/dino.py", "test_dino.py"): {
         "the centre is added": ("((g_t - self.c) / T)", "((g_t + self.c) / T)"),
         "the centre is the last batch's": ("self.c.mul_(self.m)", "self.c.mul_(0)"),

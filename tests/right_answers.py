@@ -233,6 +233,18 @@ def bits(codes, labels):
     return total
 """,
     },
+    "bert": {
+        "implement-hide": """
+def hide_words(tokens, u, others, share=0.15):
+    kind = torch.bucketize(u / share, torch.tensor([0.8, 0.9, 1.0]), right=True)
+    choices = torch.stack([torch.zeros_like(tokens), others, tokens, tokens])
+    return choices.gather(0, kind[None])[0], kind < 3
+""",
+        "implement-loss": """
+def word_loss(logits, tokens, asked):
+    return torch.nn.functional.cross_entropy(logits[asked], tokens[asked])
+""",
+    },
     "mae": {
         "implement-masking": """
 def random_masking(tokens, keep, noise):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from sslbook import checkpoint, cli, encoders, pretrained, sets
 from sslbook.files import alone
+from sslbook.methods import reading
 
 
 @pytest.fixture
@@ -267,7 +268,7 @@ def test_the_data_choose_the_budget(monkeypatch):
 
 
 def test_encoders_of_every_name_and_their_files(tmp_path):
-    for name in encoders.ENCODERS:
+    for name in encoders.IMAGE_ENCODERS:
         size = 32 if name != "vit_base" else 64
         encoder = encoders.make_encoder(name, size).eval()
         pretrained.save_encoder(tmp_path / "x.safetensors", encoder, name, size)
@@ -294,7 +295,7 @@ def test_help_names_what_set_takes(run, capsys):
     with pytest.raises(SystemExit):
         run("pretrain", "--help")
     said = capsys.readouterr().out
-    for name, entry in cli.METHODS.items():
+    for name, entry in reading("images").items():
         for argument in list(inspect.signature(entry.method).parameters)[1:]:
             assert re.search(rf"^  {name.lower()}: .*\b{argument}\b", said, re.MULTILINE)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from made_up import batch_of
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
@@ -17,12 +18,15 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from sslbook import distributed, pretrain, views
 from sslbook.images import ImageSet
 from sslbook.losses import info_nce_loss
-from sslbook.methods import METHODS, SimCLR
+from sslbook.methods import METHODS, SimCLR, reading
+from sslbook.text import TextEncoder
+from sslbook.words import load_sentences
 
 N, SIZE = 16, 32
 IMAGES = ImageSet(torch.zeros(2 * N, 3, SIZE, SIZE, dtype=torch.uint8), torch.zeros(2 * N, dtype=torch.long), ["none"])
 FAMILIES = [function for name, function in vars(views).items() if name.endswith("_views")]
-FAMILIES = list(dict.fromkeys([*FAMILIES, *(entry.method.views for entry in METHODS.values())]))
+FAMILIES = list(dict.fromkeys([*FAMILIES, *(entry.method.views for entry in reading("images").values())]))
+TEXTS = load_sentences(train=2 * N, test=1)[0]
 each_method = pytest.mark.parametrize("name", METHODS)
 each_half = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
 
@@ -125,15 +129,17 @@ def train(method, monkeypatch, dtype, made, optimizer="adamw", **how):
     """Two steps of `pretrain` on a pretended GPU."""
     monkeypatch.setattr(pretrain, "_amp_dtype", lambda device: dtype)
     settings = dict(epochs=1, batch_size=N, optimizer=optimizer, lr=0.1, weight_decay=0.1, warmup_epochs=0, seed=0)
-    method.before_epoch(IMAGES)
+    data = TEXTS if isinstance(method.encoder, TextEncoder) else IMAGES
+    batch = batch_of(data, N)
+    method.before_epoch(data)
     with PretendedGPU(**how) as mode:
         method._apply(mode.from_tensor)
         method.to("cuda")
-        run = pretrain.Run(method, IMAGES, made, pretrain.Settings(**settings))
+        run = pretrain.Run(method, data, made, pretrain.Settings(**settings))
         run.loss_of = pretrain._loss_module(method, compile=False)
         mode.in_step = True
         for _ in range(2):  # the second meets what the first has left behind
-            run.train_step(torch.zeros(N, 3, SIZE, SIZE, dtype=torch.uint8), torch.arange(N))
+            run.train_step(mode.from_tensor(batch), torch.arange(N))
     return run
 
 
@@ -153,7 +159,9 @@ def test_a_method_trains_on_a_gpu_and_does_not_wait_for_it(name, dtype, monkeypa
     method = METHODS[name].make_tiny()
     if hasattr(method, "masks"):
         draw_masks_before(method, monkeypatch)
-    run = train(method, monkeypatch, dtype, Given(method.views(SIZE)))
+    reads = METHODS[name].reads
+    made = Given(method.views(SIZE)) if reads == "images" else method.views(*TEXTS.size)
+    run = train(method, monkeypatch, dtype, made)
     assert all(terms.device.type == "cuda" and terms.dtype == torch.float32 for terms in run.terms.values())
     for state in [*method.parameters(), *method.buffers()]:
         assert state.device.type == "cuda" and state.dtype in (torch.float32, torch.int64)

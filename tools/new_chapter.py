@@ -65,6 +65,7 @@ PARTS = {
     "Touch it": ["TODO: a widget."],
     "Break it": ["TODO: predict first.", ("break-train", BREAK), "TODO: what happened."],
     "On real photos": [("cifar", "lab.photos()")],
+    "On your own text": ["TODO: the same on a text file."],
     "Traps": ["**TODO.** With evidence."],
     "Exercises": [PREDICT],
     "Summary": ["- TODO"],

@@ -67,6 +67,8 @@ FREE = ("Touch it",)  # may stand anywhere between "What it learned" and "Traps"
 def headings(family: str) -> list[str]:
     """The second-level headings of a chapter on a method of this family."""
     found = list(HEADINGS)
+    if family == "Masked words":
+        found[found.index("On real photos")] = "On your own text"
     if family == "Generative":
         found.insert(found.index("What it learned"), "What it draws")
     return found

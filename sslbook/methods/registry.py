@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
+from sslbook import sentences
 from sslbook.encoders import ConvNet
 from sslbook.methods.base import Method
+from sslbook.text import TextEncoder
 from sslbook.vit import ViT
 
 # the families of book/methods.yml, in the order of the book's parts
@@ -17,6 +19,7 @@ FAMILIES = (
     "Contrastive",
     "Self-distillation",
     "Redundancy reduction",
+    "Masked words",
     "Masked images",
     "Clustering",
     "Generative",
@@ -25,6 +28,7 @@ FAMILIES = (
 TINY_ENCODERS: dict[str, Callable[[], torch.nn.Module]] = {
     "convnet": lambda: ConvNet(width=2),
     "vit": lambda: ViT(32, 8, dim=16, depth=1, heads=2),
+    "text": lambda: TextEncoder(len(sentences.WORDS), sentences.LENGTH, dim=16, depth=1, heads=2),
 }
 
 
@@ -53,6 +57,11 @@ class Entry:
     tiny: dict[str, Any]  # arguments of a tiny form, for tests
     recipes: Mapping[str, Recipe]  # by budget: "cpu", "cifar10-cpu", "gpu"
 
+    @property
+    def reads(self) -> str:
+        """What it learns from: "images", or "text". No table compares the two."""
+        return "text" if self.encoder == "text" else "images"
+
     def make_tiny(self, seed: int = 0) -> Method:
         """A form that trains in a second."""
         torch.manual_seed(seed)
@@ -60,6 +69,11 @@ class Entry:
 
 
 METHODS: dict[str, Entry] = {}  # by the name of the class, in the order of the book
+
+
+def reading(what: str) -> dict[str, Entry]:
+    """The methods that learn from "images" or from "text", in the order of the book."""
+    return {name: entry for name, entry in METHODS.items() if entry.reads == what}
 
 
 def register(method: type[Method], *, label: str = "", **about: Any) -> None:

@@ -13,6 +13,7 @@ from sslbook.widgets.codebook import CodebookWall
 from sslbook.widgets.correlation import CorrelationMatrix
 from sslbook.widgets.latents import LatentExplorer
 from sslbook.widgets.linear_byol import LinearBYOL
+from sslbook.widgets.masked_words import MaskedWords
 from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.partner import PartnerGame
 from sslbook.widgets.similarity import SimilarityMatrix
@@ -30,6 +31,7 @@ __all__ = [
     "LatentExplorer",
     "LinearBYOL",
     "MAEExplorer",
+    "MaskedWords",
     "PartnerGame",
     "SimilarityMatrix",
     "SinkhornBalance",
