@@ -33,7 +33,7 @@ LAYERS = [
     "losses encoders vit text heads norms tokenisers",
     "words",
     "views images sets photos",
-    "allocator bar blocks checkpoint classroom distributed download ema files history kmeans masks optim",
+    "allocator bar blocks checkpoint classroom distributed download ema files history kmeans masks optim "
     "results sentences",
     "shapes",
 ]

@@ -229,3 +229,20 @@ def two_views(image: Tensor, seed: int) -> list[Tensor]:
     )
     generator = torch.Generator().manual_seed(seed)
     return [view(image[None], generator)[0] for _ in range(2)]
+
+
+def tiled(patches: Tensor, columns: int) -> Tensor:
+    """Patches (n, 4, 4, 3) side by side, as one image (3, H, W)."""
+    rows = patches.unflatten(0, (-1, columns))  # (rows, columns, 4, 4, 3)
+    return rows.permute(4, 0, 2, 1, 3).flatten(3, 4).flatten(1, 2)
+
+
+def cut(d: Drawing, image: Place, rows: int, columns: int) -> None:
+    """Light lines between an image's patches."""
+    left, top = image.left[0], image.top[1]
+    for i in range(1, rows):
+        y = top + i * image.height / rows
+        d.line([(left, y), (left + image.width, y)], PAPER, 2)
+    for i in range(1, columns):
+        x = left + i * image.width / columns
+        d.line([(x, top), (x, top + image.height)], PAPER, 2)

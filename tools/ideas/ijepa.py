@@ -4,8 +4,7 @@ from torch import Tensor
 
 from sslbook.blocks import block_places
 from sslbook.vit import vit_micro
-from tools.ideas.drawing import BLUE, GREEN, ORANGE, Drawing, Place, shape
-from tools.ideas.mae import cut, tiled
+from tools.ideas.drawing import BLUE, GREEN, ORANGE, Drawing, Place, cut, shape, tiled
 
 ALT = (
     "From a picture of 64 patches the context encoder sees those outside two target blocks. A predictor gets its "

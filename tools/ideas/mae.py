@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sslbook import pretrained
-from tools.ideas.drawing import BLUE, GREEN, PAPER, Drawing, Place, shape
+from tools.ideas.drawing import BLUE, GREEN, Drawing, Place, cut, shape, tiled
 
 ALT = (
     "A picture cut into 64 patches, 40 of them blank. Only the other 24 go into the encoder. Their features go back "
@@ -47,20 +47,3 @@ def draw() -> Drawing:
     d.label(266, 182, "24 features in\ntheir places, one\nmask token for\neach of the 40")
     d.label(424, 158, "40 predicted,\n24 as given")
     return d
-
-
-def tiled(patches: Tensor, columns: int) -> Tensor:
-    """Patches (n, 4, 4, 3) side by side, as one image (3, H, W)."""
-    rows = patches.unflatten(0, (-1, columns))  # (rows, columns, 4, 4, 3)
-    return rows.permute(4, 0, 2, 1, 3).flatten(3, 4).flatten(1, 2)
-
-
-def cut(d: Drawing, image: Place, rows: int, columns: int) -> None:
-    """Light lines between an image's patches."""
-    left, top = image.left[0], image.top[1]
-    for i in range(1, rows):
-        y = top + i * image.height / rows
-        d.line([(left, y), (left + image.width, y)], PAPER, 2)
-    for i in range(1, columns):
-        x = left + i * image.width / columns
-        d.line([(x, top), (x, top + image.height)], PAPER, 2)
