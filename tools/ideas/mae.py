@@ -1,10 +1,9 @@
 from itertools import pairwise
 
 import torch
-from torch import Tensor
 
 from sslbook import pretrained
-from tools.ideas.drawing import BLUE, GREEN, Drawing, Place, cut, shape, tiled
+from tools.ideas.drawing import BLUE, GREEN, Drawing, cut, shape, tiled
 
 ALT = (
     "A picture cut into 64 patches, 40 of them blank. Only the other 24 go into the encoder. Their features go back "
