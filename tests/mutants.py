@@ -395,7 +395,11 @@ MISTAKES = {
         "the labels of other rows": ("self.assignments[rows], ", "self.assignments.roll(1)[rows], "),
         "the second view is remembered": ("self.remember(z[: len(rows)]", "self.remember(z[len(rows) :]"),
         "an evaluation is remembered": ("if self.training and self.memory is", "if self.memory is"),
-        "the memory is not used": ("if z is None or not len(z):", "if True:"),
+        "an earlier training's images are remembered": (
+            "if z is None or self.now.epoch == 0:",
+            "if z is None or not len(z):",
+        ),
+        "the memory is not used": ("if z is None or self.now.epoch == 0:", "if True:"),
         "the second view has the next image's label": ("labels.repeat(len(views))", "labels.repeat_interleave(2)"),
     },
     ("methods/deepcluster.py", "test_every_method.py -k 'never_stopped and DeepCluster'"): {

@@ -200,6 +200,17 @@ def test_later_clusters_are_those_of_the_views_that_were_last_seen():
     torch.testing.assert_close(method.memory[[3]], z[:1])  # only a training remembers
 
 
+def test_a_second_training_does_not_cluster_what_the_first_one_saw():
+    method = tiny()
+    train(method, TRAIN, epochs=1)
+    before = method.memory
+    train(method, TRAIN[:64], epochs=1)
+    assert method.memory.shape == (64, 8) and method.assignments.shape == (64,)
+    method.now = Now()
+    method.before_epoch(TRAIN)
+    assert not torch.equal(method.memory, before)
+
+
 def test_without_a_memory_all_images_are_seen_as_they_are_each_time():
     method, made = tiny(memory=False), []
     embed = method.embed

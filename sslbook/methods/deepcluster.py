@@ -113,7 +113,7 @@ class DeepCluster(Method):
         if self.now.epoch % self.every:
             return
         z = self.memory
-        if z is None or not len(z):
+        if z is None or self.now.epoch == 0:  # what an earlier training saw may be other images
             z = self.embed(data)
         own = z.tensor_split(world_size())[rank()]
         centroids, nearest = spherical_kmeans(own, self.k, iterations=self.iterations)
