@@ -68,7 +68,7 @@ def row_of(name: str, train: ImageSet, test: ImageSet) -> dict:
 
 def main() -> None:
     train, test = sets.load("shapes", train=plan.train, test=plan.test, seed=IMAGES)
-    config = dict(method=recipe.method, train={k: v for k, v in recipe.train.items() if k != "views"}, images=IMAGES)
+    config = recipe.config | dict(images=IMAGES)
     study = results.Study(
         "barlow-recipe", keep=False, config=config, seed=SEED, again="python experiments/barlow_recipe.py"
     )

@@ -37,7 +37,7 @@ def row_of(name: str, train, test) -> dict:
 
 def main() -> None:
     train, test = sets.load("shapes", train=plan.train, test=plan.test, seed=IMAGES)
-    config = dict(method=recipe.method, train={k: v for k, v in recipe.train.items() if k != "views"}, images=IMAGES)
+    config = recipe.config | dict(images=IMAGES)
     study = results.Study(
         "byol-recipe", keep=False, config=config, seed=SEEDS, again="python experiments/byol_recipe.py"
     )

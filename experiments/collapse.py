@@ -82,10 +82,9 @@ def main() -> None:
     train, test = plan.load()
     again = f"python experiments/collapse.py --seed {arguments.seed}"
     study = results.Study(name, dry=arguments.small, seed=arguments.seed, again=again)
-    known = {(row["method"], row["part"]) for row in study.rows}
     for method in [arguments.method] if arguments.method else PATIENTS:
         for part in PATIENTS[method]:
-            if (method, part) in known:
+            if study.has(method=method, part=part):
                 continue
             patient = remove(plan, method, part, arguments.seed)
             settings = options(plan, method, part) | (dict(epochs=1) if arguments.small else {})

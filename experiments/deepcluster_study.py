@@ -88,10 +88,9 @@ def main() -> None:
     train, test = plan.load()
     again = "python experiments/deepcluster_study.py"
     study = results.Study("deepcluster", dry=small, seed=SEEDS, again=again)
-    known = {(row["DeepCluster"], row["seed"]) for row in study.rows}
     for seed in SEEDS[:1] if small else SEEDS:
         for name in CHANGES:
-            if (name, seed) in known:
+            if study.has(DeepCluster=name, seed=seed):
                 continue
             row = row_of(name, seed, plan, train, test)
             print(name, seed, f"kNN {row['kNN']:.3f}, NMI {row['NMI']:.3f}", flush=True)

@@ -41,10 +41,9 @@ def monitors(method: DINO, images: ImageSet) -> dict[str, float]:
 
 
 def learnt(method: DINO, train: ImageSet, test: ImageSet) -> dict[str, float]:
-    """kNN and linear probe, as in `evaluate.report`."""
-    features = evaluate.embed(method.encoder, train), train.labels, evaluate.embed(method.encoder, test), test.labels
-    k = evaluate.neighbours(train.labels)
-    return dict(kNN=evaluate.knn(*features, k=k), linear=evaluate.linear_evaluation(*features))
+    """kNN and linear probe."""
+    report = evaluate.report(method.encoder, train, test)
+    return {question: report[question] for question in ("kNN", "linear")}
 
 
 def row_of(method: DINO, settings: dict[str, Any], seed: int, train: ImageSet, test: ImageSet) -> dict[str, Any]:
@@ -73,11 +72,10 @@ def main() -> None:
     again = f"python experiments/dino_pad.py --seed {arguments.seed}"
     name = f"dino-pad-{arguments.seed}"
     study = results.Study(name, dry=arguments.small, seed=arguments.seed, again=again, epochs=epochs)
-    known = {row["DINO"] for row in study.rows}
     untrained = next((row["untrained"] for row in study.rows), None)  # the same network in all runs
     untrained = untrained or learnt(plan.make("DINO", arguments.seed), train, test)
     for run, change in runs().items():
-        if run in known:
+        if study.has(DINO=run):
             continue
         method = plan.make("DINO", arguments.seed, **change)
         about = dict(DINO=run, pad="centring" in change, centring=method.centring, T_t=method.T_t, untrained=untrained)

@@ -57,12 +57,11 @@ def row_of(name: str, train: ImageSet, test: ImageSet) -> dict:
 
 def main() -> None:
     train, test = sets.load("shapes", train=plan.train, test=plan.test, seed=IMAGES)
-    config = dict(method=recipe.method, train={k: v for k, v in recipe.train.items() if k != "views"}, images=IMAGES)
+    config = recipe.config | dict(images=IMAGES)
     again = "python experiments/dino_recipe.py"
     study = results.Study("dino-recipe", config=config, seed=SEED, epochs=EPOCHS, again=again)
-    known = {row["DINO"] for row in study.rows}
     for name in CHANGES:
-        if name not in known:
+        if not study.has(DINO=name):
             row = row_of(name, train, test)
             print(row, flush=True)
             study.add(row)

@@ -73,9 +73,8 @@ def looks(vit: ViT, images: Tensor) -> tuple[Tensor, Tensor]:
 
 def row_of(kind: str, vit: ViT, train: ImageSet, test: ImageSet) -> dict[str, Any]:
     """What becomes of one ViT."""
-    features = evaluate.embed(vit, train), train.labels, evaluate.embed(vit, test), test.labels
-    k = evaluate.neighbours(train.labels)
-    row = dict(ViT=kind, kNN=evaluate.knn(*features, k=k), linear=evaluate.linear_evaluation(*features))
+    report = evaluate.report(vit, train, test)
+    row = dict(ViT=kind, kNN=report["kNN"], linear=report["linear"])
     attention, components = looks(vit, test.images / 255)
     truth = true_masks(test, vit.patch)
     masks = evaluate.attended(attention)
@@ -107,9 +106,8 @@ def main() -> None:
     config = dict(method=METHOD, train=TRAIN, crops=CROPS, labelled=LABELLED)
     name = f"dino-vit-{arguments.seed}"
     study = results.Study(name, dry=arguments.small, seed=arguments.seed, again=again, config=config)
-    known = {row["ViT"] for row in study.rows}
     for kind in KINDS:
-        if kind in known:
+        if study.has(ViT=kind):
             continue
         vit = make(kind, plan, arguments.seed, train, 1 if arguments.small else None)
         row = row_of(kind, vit, train, test)

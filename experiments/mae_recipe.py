@@ -61,7 +61,7 @@ def main() -> None:
     train, test = plan.load()
     noise = torch.rand(len(test), 64, generator=torch.Generator().manual_seed(SEED))
     hidden = noise.argsort(dim=1).argsort(dim=1) >= 26  # the same six tenths of every picture for all runs
-    config = dict(method=recipe.method, train={k: v for k, v in recipe.train.items() if k != "views"})
+    config = recipe.config
     study = results.Study("mae-recipe", keep=False, config=config, seed=SEED, again="python experiments/mae_recipe.py")
     for name in RUNS:
         study.add(row_of(name, train, test, hidden))

@@ -85,9 +85,8 @@ def main() -> None:
         plan = replace(plan, train=512, test=256)
     again = f"python experiments/operations.py --seed {arguments.seed}"
     study = results.Study(name, dry=arguments.small, seed=arguments.seed, method=METHOD, again=again)
-    known = {row["run"] for row in study.rows}
     for run in RUNS:
-        if run in known:
+        if study.has(run=run):
             continue
         row = row_of(plan, run, arguments.seed, epochs=1 if arguments.small else None)
         for place in ("h", "z"):

@@ -86,13 +86,12 @@ def main() -> None:
         plan = replace(plan, train=512, test=512)
     train, test = sets.load("shapes", train=plan.train, test=plan.test, seed=IMAGES)
     recipe = plan.recipe("SwAV")
-    config = dict(method=recipe.method, train={k: v for k, v in recipe.train.items() if k != "views"}, images=IMAGES)
+    config = recipe.config | dict(images=IMAGES)
     again = f"python experiments/swav_recipe.py --seed {arguments.seed}"
     name = f"swav-recipe-{arguments.seed}"
     study = results.Study(name, dry=arguments.small, config=config, seed=arguments.seed, again=again)
-    known = {row["SwAV"] for row in study.rows}
     for change in [arguments.only] if arguments.only else CHANGES:
-        if change not in known:
+        if not study.has(SwAV=change):
             study.add(row_of(change, arguments.seed, train, test, 1 if arguments.small else None))
             print({key: value for key, value in study.rows[-1].items() if key != "curves"}, flush=True)
 

@@ -59,7 +59,7 @@ class Lab:
         if method is not None:
             self.entry, self.recipe = METHODS[method], self.plan.recipe(method)
             print("the method:", self.recipe.method)
-            print("the loop:  ", {k: v for k, v in self.recipe.train.items() if k != "views"})
+            print("the loop:  ", self.recipe.config["train"])
 
     @property
     def epochs(self) -> int:

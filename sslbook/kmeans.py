@@ -73,20 +73,20 @@ def spherical_kmeans(
         raise ValueError(f"points must be (n, D), got {tuple(points.shape)}")
     sizes = torch.zeros(world_size(), dtype=torch.long, device=points.device)
     sizes[rank()] = len(points)
-    sizes = _of_all(sizes).tolist()
+    sizes = all_reduce_sum(sizes).tolist()
     if not 1 <= k <= sum(sizes):
         raise ValueError(f"k must lie between 1 and the {sum(sizes)} points, got {k}")
-    if not _of_all((~points.isfinite()).sum()) == 0:
+    if not all_reduce_sum((~points.isfinite()).sum()) == 0:
         raise ValueError("the points are not finite: what made them is broken")
     points = F.normalize(points, dim=1)
     chosen = torch.randperm(sum(sizes), generator=generator)[:k] - sum(sizes[: rank()])
     own = (chosen >= 0) & (chosen < len(points))
     centroids = points.new_zeros(k, points.shape[1])
     centroids[own.to(points.device)] = points[chosen[own].to(points.device)]
-    centroids = _of_all(centroids)
+    centroids = all_reduce_sum(centroids)
     for _ in range(iterations):
         _, sums, counts = assign(points, centroids)
-        centroids = _fill_empty(F.normalize(_of_all(sums), dim=1), _of_all(counts), generator)
+        centroids = _fill_empty(F.normalize(all_reduce_sum(sums), dim=1), all_reduce_sum(counts), generator)
     return centroids, assign(points, centroids)[0]
 
 
@@ -133,8 +133,3 @@ def _fill_empty(centroids: Tensor, counts: Tensor, generator: torch.Generator | 
     donors = torch.searchsorted(counts.cumsum(dim=0), places, right=True).clamp(max=k - 1)
     beside = F.normalize(centroids[donors] + SPLIT * noise, dim=1)
     return torch.where((counts == 0)[:, None], beside, centroids)
-
-
-def _of_all(x: Tensor) -> Tensor:
-    """The sum over processes."""
-    return all_reduce_sum(x) if world_size() > 1 else x

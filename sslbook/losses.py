@@ -137,6 +137,12 @@ def latent_loss(s: Tensor, h: Tensor, places: Tensor) -> dict[str, Tensor]:
 
 
 @full_precision
+def cosine_scores(z: Tensor, centroids: Tensor) -> Tensor:
+    """Cosine of each row with each centroid: z (n, D) and unit rows (k, D) to (n, k) in [-1, 1]."""
+    return F.normalize(z, dim=1) @ centroids.T
+
+
+@full_precision
 @torch.no_grad()
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
     """Codes Q: assignments near the scores that use all prototypes alike (SwAV, equations 3 to 5).
@@ -163,6 +169,25 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
         log_Q = log_Q - of_each_process.logsumexp(dim=0)
         log_Q = log_Q.log_softmax(dim=1)
     return log_Q.softmax(dim=1)
+
+
+@full_precision
+def swapped_prediction(scores: Tensor, codes: Tensor, T: float = 0.1) -> Tensor:
+    """Predict each code from every other view (SwAV, equations 1, 2 and 6; DINO, equation 3).
+
+    Args:
+        scores: (V, B, K), of V views. The first views are those that the codes were made of.
+        codes: (A, B, K), A <= V, rows sum to 1.
+        T: temperature > 0 of the prediction, softmax(scores / T).
+
+    Returns:
+        The mean cross-entropy over the codes, and for each over the V - 1 other views: a scalar,
+        ln K if all is uniform.
+    """
+    log_p = (scores / T).log_softmax(dim=2)
+    cross_entropy = -torch.einsum("abk,vbk->av", codes, log_p) / scores.shape[1]
+    itself = torch.eye(len(codes), len(scores), dtype=torch.bool, device=scores.device)
+    return cross_entropy.masked_fill(itself, 0).sum() / (len(codes) * (len(scores) - 1))
 
 
 @full_precision
@@ -209,9 +234,7 @@ def dino_loss(student: Tensor, P_t: Tensor, T_s: float = 0.1) -> dict[str, Tenso
     if student.ndim != 3 or P_t.shape != (2, *student.shape[1:]) or len(student) < 2:
         shapes = f"{tuple(student.shape)} and {tuple(P_t.shape)}"
         raise ValueError(f"student and P_t must be (V, n, K), V >= 2, and (2, n, K); got {shapes}")
-    P_t, log_P_s = P_t.detach(), (student / T_s).log_softmax(dim=2)
-    pairs = -torch.einsum("ink,jnk->ij", P_t, log_P_s) / student.shape[1]  # (2, V)
-    itself = torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)
-    loss = pairs.masked_fill(itself, 0).sum() / (2 * len(student) - 2)
+    P_t = P_t.detach()
+    loss = swapped_prediction(student, P_t, T_s)
     entropy = torch.special.entr(P_t).sum(dim=2).mean()
     return {"loss": loss, "entropy": entropy, "KL": (loss - entropy).detach()}

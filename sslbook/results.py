@@ -127,6 +127,10 @@ class Study:
         self.earlier = (log["minutes"], log["cpu_minutes"]) if log else (0, 0)
         self.start = time.perf_counter(), time.process_time()
 
+    def has(self, **entries: Any) -> bool:
+        """Whether a row with these entries is there already."""
+        return any(all(row[name] == value for name, value in entries.items()) for row in self.rows)
+
     def add(self, row: dict[str, Any]) -> None:
         """One more row, written at once, so that a run that is stopped goes on after it."""
         self.rows.append(row)

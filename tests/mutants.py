@@ -256,9 +256,12 @@ MISTAKES = {
             "log_Q = log_Q.log_softmax(dim=1)\n        log_Q = log_Q - of_each_process.logsumexp(dim=0)",
         ),
         "codes: epsilon multiplies": ("log_Q = scores / epsilon", "log_Q = scores * epsilon"),
+        "a view predicts its own code": (
+            "cross_entropy.masked_fill(itself, 0)",
+            "cross_entropy.masked_fill(~itself, 0)",
+        ),
     },
     ("methods/swav.py", "test_swav.py"): {
-        "a view predicts its own code": ("masked_fill(itself, 0)", "masked_fill(~itself, 0)"),
         "the queue is used at once": ("self.now.progress >= self.queue_from", "True"),
         "the oldest stay in the queue": (
             "torch.cat([z, self.queue[view]])[:length]",
@@ -328,8 +331,8 @@ MISTAKES = {
         "weight decay stays": ("if self.weight_decay_end is not None:", "if False:"),
     },
     ("losses.py", "test_dino.py"): {
-        "a crop teaches itself": ("pairs.masked_fill(itself, 0).sum()", "pairs.sum()"),
-        "the student has no temperature": ("(student / T_s).log_softmax", "student.log_softmax"),
+        "a crop teaches itself": ("cross_entropy.masked_fill(itself, 0).sum()", "cross_entropy.sum()"),
+        "the student has no temperature": ("(student, P_t, T_s)", "(student, P_t, 1.0)"),
     },
     ("methods/barlow_twins.py", "test_barlow_twins.py"): {
         "a view is compared with itself": ("return z1.T @ z2 / len(z1)", "return z1.T @ z1 / len(z1)"),
@@ -372,10 +375,16 @@ MISTAKES = {
     ("kmeans.py", "test_kmeans.py"): {
         "points go to the farthest centroid": (".argmax(dim=1))", ".argmin(dim=1))"),
         "an empty cluster stays empty": ("torch.where((counts == 0)[:, None], beside, centroids)", "centroids"),
-        "centroids are not of length 1": ("F.normalize(_of_all(sums), dim=1)", "_of_all(sums)"),
+        "centroids are not of length 1": ("F.normalize(all_reduce_sum(sums), dim=1)", "all_reduce_sum(sums)"),
         "points keep their lengths": ("points = F.normalize(points, dim=1)", "points = points"),
-        "each process moves its own centroids": ("F.normalize(_of_all(sums), dim=1)", "F.normalize(sums, dim=1)"),
-        "every process begins at its own points": ("centroids = _of_all(centroids)", "centroids = 1 * centroids"),
+        "each process moves its own centroids": (
+            "F.normalize(all_reduce_sum(sums), dim=1)",
+            "F.normalize(sums, dim=1)",
+        ),
+        "every process begins at its own points": (
+            "centroids = all_reduce_sum(centroids)",
+            "centroids = 1 * centroids",
+        ),
     },
     ("kmeans.py", "test_deepcluster.py -k sampling"): {
         "a large cluster shows an image twice": ("if len(own) > each:", "if False:"),

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import CANVASES, FRAME, MOUNT, encoded, serve, watch
+from conftest import CANVASES, FRAME, LEFT, MOUNT, UNLABELLED, encoded, serve, watch
 
 from sslbook import evaluate, sets
 from sslbook.widgets import ClusterWall
@@ -184,21 +184,13 @@ def test_fits_and_labels_are_there(mount, width, theme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(ids) == len(set(ids))
-    unlabelled = "[...document.querySelectorAll('input')].filter((e) => !e.labels.length && !e.ariaLabel).length"
-    assert page.evaluate(unlabelled) == 0
+    assert page.evaluate(UNLABELLED) == 0
 
 
 def test_clean_up_leaves_nothing(mount):
     page = mount(wall())
     page.get_by_role("button", name="Play").click()
-    left = page.evaluate(
-        """() => {
-          const { cleanup, el, listeners } = window.mounted[0];
-          cleanup();
-          return el.childNodes.length + Object.values(listeners).reduce((n, s) => n + s.size, 0);
-        }"""
-    )
-    assert left == 0
+    assert page.evaluate(LEFT) == [0]
     page.wait_for_timeout(1000)
     assert traits(page)[0] == 0, "nothing plays on"
 

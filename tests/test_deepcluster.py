@@ -13,11 +13,10 @@ from sslbook.callbacks import AfterEpoch
 from sslbook.encoders import ConvNet
 from sslbook.images import ImageSet
 from sslbook.kmeans import uniform_over_clusters
-from sslbook.losses import pseudo_label_loss
+from sslbook.losses import cosine_scores, pseudo_label_loss
 from sslbook.methods import Now
 from sslbook.methods.deepcluster import (
     DeepCluster,
-    cosine_scores,
     deepcluster_views,
 )
 from sslbook.photos import PhotoStream, from_folder

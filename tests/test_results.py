@@ -188,6 +188,7 @@ def test_a_study_goes_on_from_its_log_and_adds_its_time(tmp_path, monkeypatch):
     results.Study("s", seed=3).add({"x": 1})
     before = results.study("s")
     again = results.Study("s", seed=3)
+    assert again.has(x=1) and not again.has(x=2) and not again.has(x=1.5)
     again.add({"x": 2})
     log = results.study("s")
     assert log["rows"] == [{"x": 1}, {"x": 2}] and log["seed"] == 3

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CANVASES, FRAME, MOUNT, encoded, serve, watch
+from conftest import CANVASES, FRAME, LEFT, MOUNT, encoded, serve, watch
 from traitlets import TraitError
 
 from sslbook import evaluate
@@ -139,13 +139,7 @@ def test_fits_and_cleans_up(mount, width, theme):
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(ids) == len(set(ids))
     page.get_by_role("button", name="Play").first.click()
-    left = page.evaluate(
-        """() => window.mounted.map(({ cleanup, el, listeners }) => {
-          cleanup();
-          return el.childNodes.length + Object.values(listeners).reduce((n, s) => n + s.size, 0);
-        })"""
-    )
-    assert left == [0, 0]
+    assert page.evaluate(LEFT) == [0, 0]
     page.wait_for_timeout(800)
     assert page.evaluate("window.mounted[0].model.get('steps')") == 0, "nothing plays on"
 

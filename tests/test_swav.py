@@ -8,9 +8,9 @@ from torch import nn
 
 from sslbook import evaluate, sets
 from sslbook.encoders import ConvNet
-from sslbook.losses import sinkhorn
+from sslbook.losses import sinkhorn, swapped_prediction
 from sslbook.methods import Now
-from sslbook.methods.swav import SwAV, monitors, swapped_prediction
+from sslbook.methods.swav import SwAV, monitors
 from sslbook.pretrain import pretrain
 from sslbook.views import multi_crop_views, shapes_views
 

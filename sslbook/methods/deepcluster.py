@@ -10,7 +10,6 @@ import math
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslbook.distributed import all_gather, all_reduce_sum, rank, world_size
@@ -18,16 +17,10 @@ from sslbook.encoders import features_dim
 from sslbook.heads import mlp_head
 from sslbook.images import as_floats
 from sslbook.kmeans import spherical_kmeans, uniform_over_clusters
-from sslbook.losses import full_precision, pseudo_label_loss
+from sslbook.losses import cosine_scores, pseudo_label_loss
 from sslbook.methods.base import Method
 from sslbook.methods.registry import Recipe, register, sgd
 from sslbook.views import Views, simclr_views
-
-
-@full_precision
-def cosine_scores(z: Tensor, centroids: Tensor) -> Tensor:
-    """Cosine of each row with each centroid: z (n, D) and unit rows (k, D) to (n, k) in [-1, 1]."""
-    return F.normalize(z, dim=1) @ centroids.T
 
 
 def deepcluster_views(size: int) -> Views:
@@ -103,7 +96,7 @@ class DeepCluster(Method):
         z = self.centroids.new_zeros(len(data), self.centroids.shape[1])
         for own, images in zip(rows, data.batches(rows)):
             z[own.to(z.device)] = seen.project(as_floats(images).to(z)).to(z)
-        return all_reduce_sum(z) if world_size() > 1 else z
+        return all_reduce_sum(z)
 
     def before_epoch(self, data) -> None:
         """Cluster all images anew, in the first epoch and every so many (section 3.2).
@@ -120,7 +113,7 @@ class DeepCluster(Method):
         self.centroids.copy_(centroids)
         everyone = nearest.new_zeros(len(data))
         everyone.tensor_split(world_size())[rank()].copy_(nearest)
-        self.assignments = all_reduce_sum(everyone) if world_size() > 1 else everyone
+        self.assignments = all_reduce_sum(everyone)
         if self.memory is not None:
             self.memory = z
 

@@ -43,6 +43,12 @@ class Recipe:
     expected: dict[str, float] = field(default_factory=dict)  # what the logs answer, in the mean
     cost: str = "not run yet"  # time and machine
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments as a log or a page has them: all but the views."""
+        train = {name: value for name, value in self.train.items() if name != "views"}
+        return {"method": self.method, "train": train}
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -64,7 +64,7 @@ function partsOf(widget) {
         put(model, "epoch", e);
       },
     }),
-    play: primaryButton("Play", () => playEpochs(widget, { last: epochs - 1, pause: PAUSE, stop })),
+    play: primaryButton("Play", () => playThrough(widget, { last: epochs - 1, pause: PAUSE, stop })),
     cells: cellsPart(widget),
     entropy: readout("Teacher\u2019s entropy", `of at most ln K = ${rounded(Math.log(widget.K), 2)}`),
     KL: readout("KL to the student", "what is left to learn"),

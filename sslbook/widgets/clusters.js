@@ -76,13 +76,7 @@ function showEpoch(widget, to) {
 }
 
 function play(widget) {
-  if (widget.playing) return stop(widget);
-  if (epochOf(widget) === widget.count - 1) showEpoch(widget, 0);
-  widget.parts.play.textContent = "Stop";
-  widget.playing = setInterval(() => {
-    showEpoch(widget, Math.min(epochOf(widget) + 1, widget.count - 1));
-    if (epochOf(widget) === widget.count - 1) stop(widget);
-  }, PAUSE);
+  playThrough(widget, { last: widget.count - 1, pause: PAUSE, stop, show: (to) => showEpoch(widget, to) });
 }
 
 function stop(widget) {

@@ -109,7 +109,7 @@ function hover(widget, cell) {
 
 function play(widget) {
   widget.said = null; // so that the epoch that it ends with is said
-  playEpochs(widget, { last: widget.count - 1, pause: PAUSE, stop });
+  playThrough(widget, { last: widget.count - 1, pause: PAUSE, stop });
 }
 
 function stop(widget) {

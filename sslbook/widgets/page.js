@@ -186,15 +186,15 @@ function loadSheet(model) {
   return { image, height, width, paste, free };
 }
 
-/** Epoch after epoch to the last one, from the first if that is shown; a widget that plays is stopped. */
-function playEpochs(widget, { last, pause, stop }) {
+/** A trait's value after value to the last one, from 0 if that is shown; a widget that plays is stopped. */
+function playThrough(widget, { trait = "epoch", last, pause, stop, show = (to) => put(widget.model, trait, to) }) {
   if (widget.playing) return stop(widget);
-  const epoch = () => within(widget.model.get("epoch"), 0, last);
-  if (epoch() === last) put(widget.model, "epoch", 0);
+  const now = () => within(widget.model.get(trait), 0, last);
+  if (now() === last) show(0);
   widget.parts.play.textContent = "Stop";
   widget.playing = setInterval(() => {
-    put(widget.model, "epoch", Math.min(epoch() + 1, last));
-    if (epoch() === last) stop(widget);
+    show(Math.min(now() + 1, last));
+    if (now() === last) stop(widget);
   }, pause);
 }
 

@@ -78,16 +78,9 @@ function stateOf(model) {
 
 const nameOf = ({ names }, b) => names[b] ?? `image ${b + 1}`;
 
-/** Half-iteration after half-iteration, from the first if the last is shown. */
+/** Half-iteration after half-iteration. */
 function play(widget) {
-  const { model, parts } = widget;
-  if (widget.playing) return stop(widget);
-  if (model.get("steps") >= MOST_STEPS) put(model, "steps", 0);
-  parts.play.textContent = "Stop";
-  widget.playing = setInterval(() => {
-    put(model, "steps", Math.min(model.get("steps") + 1, MOST_STEPS));
-    if (model.get("steps") >= MOST_STEPS) stop(widget);
-  }, PAUSE);
+  playThrough(widget, { trait: "steps", last: MOST_STEPS, pause: PAUSE, stop });
 }
 
 function stop(widget) {

@@ -61,7 +61,7 @@ function turn(widget, by, up) {
   widget.soon();
 }
 
-const play = (widget) => playEpochs(widget, { last: widget.epochs.length - 1, pause: PAUSE, stop: stopPlaying });
+const play = (widget) => playThrough(widget, { last: widget.epochs.length - 1, pause: PAUSE, stop: stopPlaying });
 
 /** What stands in the page's address; the angles in degrees. */
 function fieldsOf(widget) {
