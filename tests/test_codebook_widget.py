@@ -16,6 +16,7 @@ from sslbook.widgets import CodebookWall, codebook
 
 KNOWN, TEST = sets.load("shapes", train=120, test=6)
 METHOD = METHODS["BEiT"].make_tiny()
+METHOD.encoder.mean, METHOD.encoder.std = (0.5,) * 3, (0.25,) * 3
 METHOD.before_epoch(KNOWN)
 with torch.no_grad():
     for p in METHOD.parameters():  # as large as trained ones, and such as half precision holds
