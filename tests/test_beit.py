@@ -193,7 +193,9 @@ def test_a_vq_vae_paints_from_codes_alone_and_uses_many():
 def test_the_gradient_passes_the_code_as_if_it_were_the_output():
     torch.manual_seed(0)
     method = VQVAE(k=8, dim=4, width=8, beta=0.0).eval()
+    codebook = method.codebook.clone()
     method.loss([IMAGES[:4]])["loss"].backward()
+    assert torch.equal(method.codebook, codebook)  # it follows in training mode only
     straight = [p.grad.clone() for p in method.encoder.parameters()]
     assert all(gradient.any() for gradient in straight)
     z = method.outputs(IMAGES[:4])
@@ -201,6 +203,23 @@ def test_the_gradient_passes_the_code_as_if_it_were_the_output():
     expected = torch.autograd.grad(F.mse_loss(method.paint(z + shift), 4 * IMAGES[:4] - 2), method.encoder.parameters())
     for ours, theirs in zip(straight, expected):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_code_follows_the_outputs_that_chose_it():
+    method = VQVAE(k=2, dim=1, width=2, decay=0.75, revive=False)
+    for buffer in (method.codebook, method.sums):
+        buffer.copy_(torch.tensor([[0.0], [10.0]]))
+    method.follow(torch.tensor([[1.0], [3.0], [12.0]]), torch.tensor([0, 0, 1]))
+    # counts .75 + .25 * (2, 1), sums .75 * (0, 10) + .25 * (4, 12)
+    torch.testing.assert_close(method.codebook, torch.tensor([[1 / 1.25], [10.5]]))
+
+
+def test_a_vq_vae_s_codes_are_the_same_in_half_precision():
+    torch.manual_seed(0)
+    method = VQVAE(k=64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = method(IMAGES)
+    assert torch.equal(half, method(IMAGES))
 
 
 def test_codes_that_nobody_uses_are_put_on_outputs():
