@@ -23,6 +23,7 @@ CHANGES = {  # what is changed: arguments of BEiT, of pretrain
     UNTRAINED: ({}, {}),
     "the recipe": ({}, {}),
     "half the epochs": ({}, {"epochs": recipe.train["epochs"] // 2}),
+    "scattered masks": ({"blockwise": False}, {}),
     "half the rate": ({}, {"lr": recipe.train["lr"] / 2}),
     "40 % hidden": ({"mask_ratio": 0.4}, {}),
     "128 codes": ({"k": 128}, {}),
