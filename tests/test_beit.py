@@ -113,9 +113,10 @@ def test_codes_of_another_hue_are_learnt_from_the_picture_as_it_is():
     seen = []
     method = tiny(any_hue=True, tokeniser="pixels")
     method.tokeniser.register_forward_pre_hook(lambda module, x: seen.append(x[0]))
-    method.encoder.register_forward_pre_hook(lambda module, x: seen.append(x[0]))
+    method.encoder.patch_embed.register_forward_pre_hook(lambda module, x: seen.append(x[0]))
     method.loss([IMAGES[:8]])
-    (coloured,) = seen
+    coloured, shown = seen
+    assert torch.equal(shown, IMAGES[:8])
     change = (coloured - IMAGES[:8]).abs().mean(dim=(1, 2, 3))
     assert (change > 1e-3).sum() >= 6
     assert torch.equal(coloured.amax(dim=1).round(decimals=3), IMAGES[:8].amax(dim=1).round(decimals=3))  # HSV's value
@@ -188,6 +189,8 @@ def test_a_vq_vae_paints_from_codes_alone_and_uses_many():
     method.loss([IMAGES[:8]])["loss"].backward()
     assert torch.equal(before, tokeniser.codebook) and method.head.out_features == 16
     assert all(p.grad is None for p in tokeniser.parameters())
+    held = {id(p) for group in method.parameter_groups(0.1) for p in group["params"]}
+    assert not held & {id(p) for p in tokeniser.parameters()}  # weight decay would move them
 
 
 def test_the_gradient_passes_the_code_as_if_it_were_the_output():
