@@ -156,8 +156,8 @@ def posterior(seen: Tensor, *, share: float = 0.15, mask: float = 0.8, other: fl
     """What can be known of each word, given what is seen and that the loss asks for this very word.
 
     By Bayes' rule over all sentences of the grammar. A word that is seen may lie: with probability `share` a word was
-    asked for, and then hidden (`mask`), replaced by any ordinary word (`other`), or left. With share=0 what is seen is
-    true, and what is hidden unknown.
+    asked for, and then hidden (`mask`), replaced by any ordinary word (`other`), or left. With share=0 or mask=1 what is
+    seen is true, and what is hidden unknown.
 
     Args:
         seen: (n, 21) int64, words of the grammar.
@@ -177,7 +177,7 @@ def posterior(seen: Tensor, *, share: float = 0.15, mask: float = 0.8, other: fl
     asked = torch.full_like(table, other / ordinary).fill_diagonal_(1 - mask - other + other / ordinary)
     table[:, MASK] = asked[:, MASK] = 1.0  # a mask says nothing of the word below it
     likely, likely_if_asked = (t[:, seen].permute(1, 2, 0) for t in (table, asked))  # (n, 21, words)
-    if share == 0:
+    if share == 0 or mask == 1:
         likely_if_asked = likely
     known = _marginals(likely)
     # of all sentences: what the others say of a place, times what is seen there when the loss asks

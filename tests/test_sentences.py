@@ -113,6 +113,18 @@ def test_no_guess_is_better_on_average_than_the_posterior():
     assert 0.15 < best < 0.35
 
 
+def test_where_every_asked_word_is_hidden_what_is_seen_is_true():
+    tokens = sentences.draw(50, seed=7)[0]
+    seen, targets = HideWords(LENGTH, len(WORDS), share=0.4, mask=1.0, other=0.0).render(
+        tokens, torch.Generator().manual_seed(0)
+    )
+    found = posterior(seen, share=0.4, mask=1.0, other=0.0)
+    torch.testing.assert_close(found, posterior(seen, share=0))
+    of_seen = found.gather(2, tokens[:, :, None])[:, :, 0][targets == IGNORED]
+    torch.testing.assert_close(of_seen, torch.ones_like(of_seen))
+    assert 0 < sentences.best_loss(seen, targets, share=0.4, mask=1.0, other=0.0) < 1
+
+
 def test_what_nobody_could_write_is_refused():
     tokens = sentences.draw(1)[0]
     with pytest.raises(ValueError, match=r"seen must be \(n, 21\), got \(1, 20\)"):

@@ -101,12 +101,15 @@ register(
         "cpu": Recipe(
             dict(),
             adamw(3e-3, 0.01, batch_size=64),
-            source="experiments/bert_recipe.py; chosen on other sentences, data seed 100",
+            source="the paper's shares; the rate was not searched for. Other shares on other"
+            " sentences, data seed 100: experiments/bert_recipe.py",
+            expected={"kNN": 0.490, "linear": 0.505},
+            cost="51 CPU-seconds on one thread of an AMD EPYC",
         ),
         "gpu": Recipe(
             dict(),
             adamw(1e-3, 0.01, batch_size=256),
-            source="the small recipe's, with the rate of a larger network",
+            source="the small recipe with a lower rate, for a larger network; not tuned",
         ),
     },
 )
