@@ -156,8 +156,8 @@ def posterior(seen: Tensor, *, share: float = 0.15, mask: float = 0.8, other: fl
     """What can be known of each word, given what is seen and that the loss asks for this very word.
 
     By Bayes' rule over all sentences of the grammar. A word that is seen may lie: with probability `share` a word was
-    asked for, and then hidden (`mask`), replaced by any ordinary word (`other`), or left. With share=0 or mask=1 what is
-    seen is true, and what is hidden unknown.
+    asked for, and then hidden (`mask`), replaced by any ordinary word (`other`), or left. With share=0 or mask=1 what
+    is seen is true, and what is hidden unknown.
 
     Args:
         seen: (n, 21) int64, words of the grammar.
