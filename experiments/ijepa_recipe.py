@@ -1,6 +1,6 @@
-"""What I-JEPA needs in order to learn on the shapes: its recipe, and the same with one change, in short trainings.
+"""What I-JEPA needs in order to learn on the shapes: its recipe, and the same with one change.
 
-    python experiments/ijepa_recipe.py --seed 0     # 1, 2; about 15 CPU-minutes each
+    python experiments/ijepa_recipe.py --seed 0     # 1, 2; about 25 CPU-minutes each
     python experiments/ijepa_recipe.py --seed 0 --small    # does it run at all? Nothing is written
 
 writes results/studies/ijepa-recipe-<seed>.json. The images are not those that the book reports on. Beside the loss
@@ -19,7 +19,7 @@ from sslbook.images import ImageSet
 from sslbook.pretrain import pretrain
 from sslbook.views import Views
 
-IMAGES, EPOCHS = 100, 10  # the recipe has 18
+IMAGES = 100
 UNTRAINED, AFTER_MAE = "untrained", "latents on top of an MAE"
 BLOCKS = dict(scattered=False, blocks=4, smallest=0.15, largest=0.2, flattest=0.75, tallest=1.5, least=0.85)
 ALONE = dict(pixels=0.0)
@@ -81,7 +81,8 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
     parser.add_argument("--only", nargs="*", default=list(CHANGES), help="these rows")
     options = parser.parse_args()
-    plan, epochs = BUDGETS["cpu"], EPOCHS
+    plan = BUDGETS["cpu"]
+    epochs = plan.recipe("IJEPA").train["epochs"]
     if options.small:
         plan, epochs = replace(plan, train=256, test=128), 2
     both = sets.load("shapes", train=plan.train, test=plan.test, seed=IMAGES)

@@ -1,6 +1,6 @@
 """What is hidden may be asked for as pixels, codes, latents or words: what does each make an encoder keep? 3 seeds.
 
-    python experiments/targets.py           # about 25 CPU-minutes
+    python experiments/targets.py           # about 40 CPU-minutes
     python experiments/targets.py --small   # does it run at all? Nothing is written
 
 writes results/studies/targets.json. The methods for images have the same encoder, views, batches and number of steps,
@@ -24,7 +24,6 @@ from sslbook.pretrain import pretrain
 from sslbook.words import word_counts
 
 SEEDS = (0, 1, 2)
-EPOCHS = 0.3  # of the budget's
 UNTRAINED, COUNTS = "untrained", "word counts"
 # the method of each row, and the arguments that differ from its recipe; None for a network as it was drawn
 IMAGES: dict[str, tuple[str, dict[str, Any]] | None] = {
@@ -37,9 +36,9 @@ IMAGES: dict[str, tuple[str, dict[str, Any]] | None] = {
 TEXT: dict[str, tuple[str, dict[str, Any]] | None] = {COUNTS: None, UNTRAINED: None, "words (BERT)": ("BERT", {})}
 
 
-def epochs_of(plan: Budget) -> int:
-    """As many for all."""
-    return max(1, round(EPOCHS * plan.epochs))
+def alike(plan: Budget) -> dict[str, Any]:
+    """What all methods for images are trained with: MAE's."""
+    return {key: plan.recipe("MAE").train[key] for key in ("epochs", "batch_size", "views")}
 
 
 def trained(plan: Budget, what: str, row: tuple[str, dict[str, Any]] | None, seed: int, data: Any) -> nn.Module:
@@ -49,8 +48,7 @@ def trained(plan: Budget, what: str, row: tuple[str, dict[str, Any]] | None, see
     name, changes = row
     method, settings = plan.make(name, seed, **changes), plan.recipe(name).train
     if what == "images":
-        alike = plan.recipe("MAE").train
-        settings = settings | dict(epochs=epochs_of(plan), batch_size=alike["batch_size"], views=alike["views"])
+        settings = settings | alike(plan)
     pretrain(method, data, seed=seed, show_progress=False, **settings)
     return method.encoder
 
@@ -101,7 +99,7 @@ def main() -> None:
     plan = BUDGETS["cpu"]
     if small:
         plan = replace(plan, train=256, test=128, epochs=4, sentences=(256, 128))
-    steps = dict(epochs=epochs_of(plan), batch_size=plan.recipe("MAE").train["batch_size"])
+    steps = {key: alike(plan)[key] for key in ("epochs", "batch_size")}
     again = "python experiments/targets.py"
     study = results.Study("targets", dry=small, seed=SEEDS, images=steps, again=again)
     for seed in SEEDS[:1] if small else SEEDS:
