@@ -23,13 +23,14 @@ CHANGES = {  # what is changed: arguments of BEiT, of pretrain
     UNTRAINED: ({}, {}),
     "the recipe": ({}, {}),
     "half the epochs": ({}, {"epochs": recipe.train["epochs"] // 2}),
-    "32 codes": ({"k": 32}, {}),
-    "128 codes": ({"k": 128}, {}),
-    "40 % hidden": ({"mask_ratio": 0.4}, {}),
+    "scattered masks": ({"blockwise": False}, {}),
     "half the rate": ({}, {"lr": recipe.train["lr"] / 2}),
-    "batches of 64": ({}, {"batch_size": 64}),
-    "smaller crops": ({}, {"views": crop_views(32, 0.2)}),
+    "40 % hidden": ({"mask_ratio": 0.4}, {}),
+    "128 codes": ({"k": 128}, {}),
     "with colour jitter": ({}, {"views": [replace(view, **jitter) for view in recipe.train["views"]]}),
+    "batches of 64": ({}, {"batch_size": 64}),
+    "32 codes": ({"k": 32}, {}),
+    "smaller crops": ({}, {"views": crop_views(32, 0.2)}),
 }
 
 
@@ -47,13 +48,13 @@ def row_of(name: str, train: ImageSet, test: ImageSet) -> dict:
 
 def main() -> None:
     train, test = sets.load("shapes", train=plan.train, test=plan.test, seed=IMAGES)
-    config = dict(method=recipe.method, train={k: v for k, v in recipe.train.items() if k != "views"}, images=IMAGES)
+    config = recipe.config | dict(images=IMAGES)
     study = results.Study("beit-recipe", config=config, seed=SEED, again="python experiments/beit_recipe.py")
-    known = {row["BEiT"] for row in study.rows}
     for name in CHANGES:
-        if name not in known:
-            study.add(row_of(name, train, test))
-            print(study.rows[-1], flush=True)
+        if study.has(BEiT=name):
+            continue
+        study.add(row_of(name, train, test))
+        print(study.rows[-1], flush=True)
 
 
 if __name__ == "__main__":

@@ -98,10 +98,9 @@ def main() -> None:
         plan = replace(plan, train=512, test=256, epochs=1)
     train, test = plan.load()
     study = results.Study("beit", dry=small, seed=SEEDS, again="python experiments/beit_study.py")
-    known = {(row["BEiT"], row["seed"]) for row in study.rows}
     for seed in SEEDS[:1] if small else SEEDS:
         for name in RUNS:
-            if (name, seed) in known:
+            if study.has(BEiT=name, seed=seed):
                 continue
             row = row_of(name, seed, plan, train, test)
             print(name, seed, f"kNN {row['kNN']:.3f}, linear {row['linear']:.3f}", flush=True)

@@ -264,14 +264,16 @@ def dots(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture:
 def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], *, reference: str) -> Picture:
     """{panel: {row: {column: values}}}: mean, lowest and highest in each cell, the panels below each other.
 
-    The colour says how far the mean lies above (purple) or below (orange) that of the row `reference`, up to 0.4.
+    A panel has its own rows and columns, and all have the row `reference`. The colour says how far the mean lies above
+    (purple) or below (orange) that row's, up to 0.4.
     """
-    first = next(iter(panels.values()))
-    rows, columns = list(first), list(first[reference])
+    heights = [0.5 + 0.44 * len(cells) for cells in panels.values()]
+    most = max(len(cells[reference]) for cells in panels.values())
     with matplotlib.rc_context(STYLE):
-        size = (1.5 + 0.82 * len(columns), (0.5 + 0.44 * len(rows)) * len(panels) + 0.3)
-        figure, axes = plt.subplots(len(panels), 1, figsize=size, squeeze=False)
+        size = (1.5 + 0.82 * most, sum(heights) + 0.3)
+        figure, axes = plt.subplots(len(panels), 1, figsize=size, squeeze=False, height_ratios=heights)
         for ax, (title, cells) in zip(axes[:, 0], panels.items()):
+            rows, columns = list(cells), list(cells[reference])
             values = [[np.asarray(cells[row][column], dtype=float) for column in columns] for row in rows]
             means = np.array([[v.mean() for v in line] for line in values])
             apart = means - means[rows.index(reference)]

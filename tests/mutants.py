@@ -319,6 +319,14 @@ MISTAKES = {
         "attention is not scaled": ("sum / Math.sqrt(each)", "sum"),
         "no second block": ("for (let b = 0; b < blocks; b++)", "for (let b = 0; b < 1; b++)"),
     },
+    ("widgets/codebook.js", "test_codebook_widget.py -k pytorch"): {
+        "what is hidden is shown": ("const shown = is ? w.mask_token : ", "const shown = false ? w.mask_token : "),
+        "colours as they are": ("- mean[c]) / std[c]", "- mean[c])"),
+        "patches in columns": (
+            "side * Math.floor(patch / grid), side * (patch % grid)]",
+            "side * (patch % grid), side * Math.floor(patch / grid)]",
+        ),
+    },
     ("methods/dino.py", "test_dino.py"): {
         "the centre is added": ("((g_t - self.c) / T)", "((g_t + self.c) / T)"),
         "the centre is the last batch's": ("self.c.mul_(self.m)", "self.c.mul_(0)"),
@@ -355,6 +363,17 @@ MISTAKES = {
         "the encoder sees the other hue": ("logits, mask = self(images)", "logits, mask = self(coloured)"),
         "masks are always scattered": ("if not self.blockwise:", "if True:"),
         "the tokeniser learns on": ("tokeniser.requires_grad_(False)", "tokeniser"),
+    },
+    ("methods/vqvae.py", "test_beit.py"): {
+        "the gradient stops at the code": ("self.paint(z + (e - z).detach())", "self.paint(e)"),
+        "the codebook stands still": ("self.codebook.copy_(self.sums", "self.codebook.clone().copy_(self.sums"),
+        "sums are the last batch's": (
+            "self.sums.lerp_(members.T @ z, 1 - self.decay)",
+            "self.sums.copy_(members.T @ z)",
+        ),
+        "codes that nobody uses stay": ("if self.revive and unused.any():", "if False:"),
+        "codes in half precision": ("    @full_precision\n", ""),
+        "the codebook follows in a test too": ("        if self.training:\n", "        if True:\n"),
     },
     ("masks.py", "test_masks.py"): {
         "a mask may hide too much": ("& (gained <= left_over)", ""),

@@ -144,8 +144,9 @@ def module(name):
 
 
 # beyond its own files, the book knows a method by name in these only, and only for a reason
+TARGETS = "experiments/targets.py"  # compares what is asked of hidden parts
 ELSEWHERE = {
-    "BERT": {"sslbook/widgets/masked_words.py"},  # its network goes into a page
+    "BERT": {"sslbook/widgets/masked_words.py", TARGETS},  # its network goes into a page
     "SimCLR": {  # the book's example
         "benchmarks/bench.py",
         "experiments/byol_recipe.py",
@@ -164,6 +165,7 @@ ELSEWHERE = {
     "MAE": {  # its network goes into a page, and its authors' checkpoints come from elsewhere
         "experiments/ijepa_recipe.py",  # it begins where MAE ends
         "experiments/ship.py",
+        TARGETS,
         "sslbook/export.py",
         "sslbook/official.py",
         "sslbook/widgets/_pictures.py",
@@ -171,8 +173,8 @@ ELSEWHERE = {
         "sslbook/widgets/masking.py",
         "tools/offline_kit.py",
     },
-    "IJEPA": {"sslbook/widgets/latents.js", "sslbook/widgets/latents.py"},  # its network goes into a page
-    "BEiT": {"sslbook/widgets/codebook.js", "sslbook/widgets/codebook.py"},  # whose guesses the wall shows
+    "IJEPA": {"sslbook/widgets/latents.js", "sslbook/widgets/latents.py", TARGETS},  # its network goes into a page
+    "BEiT": {"sslbook/widgets/codebook.js", "sslbook/widgets/codebook.py", TARGETS},  # whose guesses the wall shows
     "DINO": {"sslbook/official.py"},
     "DeepCluster": {"sslbook/official.py"},
     "MoCo": {"sslbook/official.py"},  # its authors' checkpoints

@@ -113,9 +113,10 @@ def test_codes_of_another_hue_are_learnt_from_the_picture_as_it_is():
     seen = []
     method = tiny(any_hue=True, tokeniser="pixels")
     method.tokeniser.register_forward_pre_hook(lambda module, x: seen.append(x[0]))
-    method.encoder.register_forward_pre_hook(lambda module, x: seen.append(x[0]))
+    method.encoder.patch_embed.register_forward_pre_hook(lambda module, x: seen.append(x[0]))
     method.loss([IMAGES[:8]])
-    (coloured,) = seen
+    coloured, shown = seen
+    assert torch.equal(shown, IMAGES[:8])
     change = (coloured - IMAGES[:8]).abs().mean(dim=(1, 2, 3))
     assert (change > 1e-3).sum() >= 6
     assert torch.equal(coloured.amax(dim=1).round(decimals=3), IMAGES[:8].amax(dim=1).round(decimals=3))  # HSV's value
@@ -188,12 +189,16 @@ def test_a_vq_vae_paints_from_codes_alone_and_uses_many():
     method.loss([IMAGES[:8]])["loss"].backward()
     assert torch.equal(before, tokeniser.codebook) and method.head.out_features == 16
     assert all(p.grad is None for p in tokeniser.parameters())
+    held = {id(p) for group in method.parameter_groups(0.1) for p in group["params"]}
+    assert not held & {id(p) for p in tokeniser.parameters()}  # weight decay would move them
 
 
 def test_the_gradient_passes_the_code_as_if_it_were_the_output():
     torch.manual_seed(0)
     method = VQVAE(k=8, dim=4, width=8, beta=0.0).eval()
+    codebook = method.codebook.clone()
     method.loss([IMAGES[:4]])["loss"].backward()
+    assert torch.equal(method.codebook, codebook)  # it follows in training mode only
     straight = [p.grad.clone() for p in method.encoder.parameters()]
     assert all(gradient.any() for gradient in straight)
     z = method.outputs(IMAGES[:4])
@@ -201,6 +206,23 @@ def test_the_gradient_passes_the_code_as_if_it_were_the_output():
     expected = torch.autograd.grad(F.mse_loss(method.paint(z + shift), 4 * IMAGES[:4] - 2), method.encoder.parameters())
     for ours, theirs in zip(straight, expected):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_code_follows_the_outputs_that_chose_it():
+    method = VQVAE(k=2, dim=1, width=2, decay=0.75, revive=False)
+    for buffer in (method.codebook, method.sums):
+        buffer.copy_(torch.tensor([[0.0], [10.0]]))
+    method.follow(torch.tensor([[1.0], [3.0], [12.0]]), torch.tensor([0, 0, 1]))
+    # counts .75 + .25 * (2, 1), sums .75 * (0, 10) + .25 * (4, 12)
+    torch.testing.assert_close(method.codebook, torch.tensor([[1 / 1.25], [10.5]]))
+
+
+def test_a_vq_vae_s_codes_are_the_same_in_half_precision():
+    torch.manual_seed(0)
+    method = VQVAE(k=64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = method(IMAGES)
+    assert torch.equal(half, method(IMAGES))
 
 
 def test_codes_that_nobody_uses_are_put_on_outputs():

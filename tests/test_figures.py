@@ -31,7 +31,9 @@ def drawings():
     spectrum = [[1, 0.1, 0], [0.9, 0.2, 1e-9]]
     yield figures.spectra({name: {"a": spectrum, "b": spectrum[:1]} for name in "wxyz"})
     cells = {"all": {"x": [0.1, 0.2], "y": [0.9]}, "none": {"x": [0.8], "y": [0.9]}}
-    yield figures.heat_map({"h": cells, "z": cells}, reference="all")
+    yield figures.heat_map(
+        {"h": cells, "z": {"all": {"v": [0.1]}, "w": {"v": [0.9]}, "x": {"v": [0.2]}}}, reference="all"
+    )
     yield figures.dots({"kNN": {"a": [0.1, 0.2], "b": [0.9]}, "linear": {"a": [0.3], "b": [0.8]}})
 
 

@@ -126,7 +126,7 @@ def test_halves_are_numpy_s(mount):
     assert page.evaluate(MODULE, ["halves", bits]) == expected.tolist()
 
 
-@pytest.mark.parametrize("norm", ["layer", "whiten"])
+@pytest.mark.parametrize("norm", ["layer", "position"])
 def test_the_page_predicts_what_python_predicts(mount, norm):
     made, images = method(norm=norm), pictures()
     page = mount(LatentExplorer(made, images))

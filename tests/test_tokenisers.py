@@ -83,6 +83,11 @@ def test_noise_and_soft_shading_count_as_nothing():
     little = 0.01 * torch.randn(1, 3, 32, 32, generator=generator) + torch.linspace(0, 0.1, 32)
     flat = gradients_of(edge(0.0) + little, 4).view(8, 8, 32)
     assert flat[:, [0, 1, 6, 7]].abs().max() < 0.35 < flat[:, 3].max()
+    nothing = 0.5 + 0.02 * torch.randn(8, 3, 32, 32, generator=generator)
+    found = {
+        name: (DESCRIPTIONS[name](nothing, 4).abs().amax(dim=2) > 0).float().mean().item() for name in DESCRIPTIONS
+    }
+    assert found["gradients"] < 0.3 and found["all gradients"] == 1
 
 
 def test_gradients_and_windows_know_neither_contrast_nor_brightness_pixels_do():

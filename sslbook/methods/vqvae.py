@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbook.distributed import all_reduce_mean, rand
+from sslbook.distributed import all_gather, rand
 from sslbook.kmeans import nearest
+from sslbook.losses import full_precision
 from sslbook.methods.base import Method
 from sslbook.views import adjust_hue, crop_views
 
@@ -76,10 +77,11 @@ class VQVAE(Method):
         """(n, 3, H, W) in [0, 1] to (n, L, dim), patches row by row."""
         return self.encoder(4 * images - 2).flatten(2).transpose(1, 2)
 
+    @full_precision
+    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """The code of each patch: (n, L) int64. Without a gradient."""
-        with torch.no_grad():
-            return nearest(self.outputs(images), self.codebook)
+        """The code of each patch: (n, L) int64."""
+        return nearest(self.outputs(images), self.codebook)
 
     def paint(self, quantised: Tensor) -> Tensor:
         """Pictures (n, 3, H, W) from a grid of codebook rows (n, L, dim)."""
@@ -94,10 +96,10 @@ class VQVAE(Method):
     @torch.no_grad()
     def follow(self, z: Tensor, codes: Tensor) -> None:
         """Move each code to the mean of the outputs z (m, dim) that chose it, lately."""
+        z, codes = all_gather(z), all_gather(codes)  # the codebook is the same in every process
         members = F.one_hot(codes, self.k).to(z)
-        counts, sums = (all_reduce_mean(x) for x in (members.sum(dim=0), members.T @ z))
-        self.counts.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(sums, 1 - self.decay)
+        self.counts.lerp_(members.sum(dim=0), 1 - self.decay)
+        self.sums.lerp_(members.T @ z, 1 - self.decay)
         self.codebook.copy_(self.sums / self.counts.clamp(min=1e-3)[:, None])
         unused = self.counts < 0.01 * len(z) / self.k
         if self.revive and unused.any():

@@ -1,6 +1,58 @@
-// CodebookWall: codebooks, a picture in their codes, and what is guessed under a mask. Follows page.js.
+// CodebookWall: codebooks, a picture in their codes, and what the network in the page guesses under a mask. Follows
+// page.js and transformer.js.
 
 const PANELS = { masked: "Picture, masked", coded: "In codes", guessed: "Guessed" };
+
+// -- the network
+
+/** A patch's pixels as the network wants them, colour after colour. */
+function pixelsOf({ data }, patch, { size, side, grid, mean, std }) {
+  const [top, left] = [side * Math.floor(patch / grid), side * (patch % grid)];
+  return Float64Array.from({ length: 3 * side * side }, (_, i) => {
+    const [c, y, x] = [Math.floor(i / side ** 2), Math.floor(i / side) % side, i % side];
+    return (data[c * size * size + (top + y) * size + left + x] - mean[c]) / std[c];
+  });
+}
+
+/** What BEiT says to each code at each patch of a picture whose `hidden` patches it does not see: a table (L, K). */
+export function scoresOf(image, hidden, w, about) {
+  const { grid, side, dim, depth, heads, k } = about;
+  const pixels = table(grid * grid, 3 * side * side);
+  hidden.forEach((_, patch) => pixels.data.set(pixelsOf(image, patch, about), patch * pixels.columns));
+  const seen = linearLayer(pixels, w["encoder.patch_embed.proj.weight"], w["encoder.patch_embed.proj.bias"], dim);
+  let x = table(1 + grid * grid, dim); // CLS first
+  x.data.set(w["encoder.cls_token"]);
+  hidden.forEach((is, patch) => {
+    const shown = is ? w.mask_token : seen.data.subarray(patch * dim, (patch + 1) * dim);
+    x.data.set(shown, (1 + patch) * dim);
+  });
+  x.data.forEach((_, i) => (x.data[i] += w["encoder.pos_embed"][i]));
+  for (let b = 0; b < depth; b++) x = blockOf(x, w, `encoder.blocks.${b}`, heads).x;
+  x = layerNorm(x, w["encoder.norm.weight"], w["encoder.norm.bias"]);
+  const patches = { rows: grid * grid, columns: dim, data: x.data.subarray(dim) };
+  return linearLayer(patches, w["head.weight"], w["head.bias"], k);
+}
+
+/** The likeliest code of each patch. */
+function likeliest({ rows, columns, data }) {
+  return Uint8Array.from({ length: rows }, (_, i) => {
+    const scores = data.subarray(i * columns, (i + 1) * columns);
+    return scores.indexOf(Math.max(...scores));
+  });
+}
+
+/** Take the weights, from a file beside the page if they lie there. Without them stored guesses are all there is. */
+async function load(widget) {
+  try {
+    const halves = await fetched(widget.model, "weights", Uint16Array);
+    widget.network = readWeights(fromHalves(halves), widget.about.parts);
+    widget.waiting = "";
+  } catch (error) {
+    console.warn("The network did not come:", error);
+    widget.waiting = "The network did not come (a page opened as a file needs a server).";
+  }
+  if (!widget.gone) draw(widget);
+}
 
 // -- state
 
@@ -9,6 +61,7 @@ function stateOf(model) {
   const grid = size / side;
   const labels = model.get("labels");
   const books = model.get("books");
+  const { url, bytes } = model.get("weights");
   return {
     count,
     size,
@@ -23,6 +76,10 @@ function stateOf(model) {
     codes: array(model, "codes", Uint8Array),
     masks: model.get("masks"),
     guesses: array(model, "guesses", Uint8Array),
+    about: { ...model.get("network"), size, side, grid },
+    network: null, // its weights, once they are there
+    waiting: url ? `Loading the network, ${rounded(bytes / 1e6, 1)} MB.` : "", // or why they are not
+    answer: { key: "", codes: null }, // the last one
     stroke: null, // while a pointer is down: does it hide or show?
   };
 }
@@ -51,12 +108,20 @@ function storedMask({ model, masks }) {
   return masks.findIndex((mask) => String(mask.hidden) === hidden);
 }
 
-/** What BEiT says under the mask that is shown; null where nothing is stored. */
+/** What BEiT says under the mask that is shown; null where nobody knows. */
 function guessesOf(widget) {
-  const { guesses, count, patches } = widget;
-  const mask = storedMask(widget);
-  if (mask < 0 || !guesses.length || bookOf(widget) > 0) return null;
-  const at = (mask * count + imageOf(widget)) * patches;
+  const { model, images, guesses, count, patches, network, about, answer } = widget;
+  if (bookOf(widget) > 0) return null;
+  const [image, hidden, mask] = [imageOf(widget), model.get("hidden"), storedMask(widget)];
+  if (network) {
+    const key = `${image} ${hidden}`;
+    if (answer.key !== key) {
+      widget.answer = { key, codes: likeliest(scoresOf(images[image], hidden, network, about)) };
+    }
+    return widget.answer.codes;
+  }
+  if (mask < 0 || !guesses.length) return null;
+  const at = (mask * count + image) * patches;
   return guesses.subarray(at, at + patches);
 }
 
@@ -249,10 +314,17 @@ function drawPictures(widget, i, guesses) {
   guessed.canvas.setAttribute("aria-label", `${nameOf(i)}, hidden patches as guessed`);
   masked.note.textContent = `${count} of ${hidden.length} patches hidden`;
   coded.note.textContent = "each patch as its code looks";
-  guessed.note.textContent = guesses ? "hidden patches as BEiT guesses them" : "nothing is stored for this mask and these codes";
+  guessed.note.textContent = whatIsGuessed(widget, guesses);
   parts.switches.buttons.forEach((part, patch) => part.setAttribute("aria-pressed", String(hidden[patch])));
   const code = codeOf(widget);
   parts.marks.buttons.forEach((part, patch) => part.setAttribute("aria-pressed", String(codes[patch] === code)));
+}
+
+function whatIsGuessed({ model, books, guesses: stored }, guesses) {
+  if (guesses) return "hidden patches as BEiT guesses them";
+  if (!stored.length) return "no network is here to guess";
+  if (model.get("tokeniser")) return `this BEiT has learnt the codes of ${books[0].name} only`;
+  return "guesses are stored for the masks of the buttons only";
 }
 
 function drawWall(widget) {
@@ -283,8 +355,7 @@ function drawNumbers(widget, guesses) {
     row.code.textContent = `${rounded(bits[f][code], 2)} bits`;
     row.patch.textContent = `${rounded(mean[f], 3)} bits`;
   });
-  const stored = guesses ? "" : " BEiT\u2019s guesses are stored for the masks of the buttons and the first codes.";
-  parts.note.textContent = `Drag over the masked picture to hide patches; press a patch in codes to find its code.${stored}`;
+  parts.note.textContent = `Drag over the masked picture to hide patches; press a patch in codes to find its code. ${widget.waiting}`;
   return `code ${code}, ${parts.share.value.textContent} of all patches. Guessed right: ${parts.right.value.textContent}.`;
 }
 
@@ -296,7 +367,14 @@ function render({ model, el }) {
   root.append(...layout(widget));
   listenToStrokes(widget);
   const traits = ["tokeniser", "image", "code", "hidden"];
-  return keepDrawn(widget, root, { kind: "codebook", fields: fieldsOf(widget), traits, draw });
+  const stop = keepDrawn(widget, root, { kind: "codebook", fields: fieldsOf(widget), traits, draw });
+  if (widget.about.parts && !widget.waiting) load(widget);
+  const ignore = widget.waiting && whenNear(root, () => load(widget));
+  return () => {
+    widget.gone = true;
+    if (ignore) ignore();
+    stop();
+  };
 }
 
 export default { render };

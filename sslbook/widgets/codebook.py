@@ -18,6 +18,7 @@ from sslbook.widgets._pictures import as_bytes, check_pictures
 from sslbook.widgets._source import source
 
 MOST_CODES = 256
+MOST_BYTES = 2_000_000  # of weights that a page carries
 
 
 class CodebookWall(anywidget.AnyWidget):
@@ -30,8 +31,8 @@ class CodebookWall(anywidget.AnyWidget):
         tokenisers: {name: a function from pictures (n, 3, S, S) in [0, 1] to codes (n, L) int64}, at most 256 codes.
         images: (N, 3, S, S) uint8, N in 1..24: the pictures to choose from.
         known: an `ImageSet` of pictures of this size, by which looks, shares and bits are measured.
-        method: a trained BEiT with the first tokeniser; its guesses for the masks "blocks" and "scattered" are stored
-            with the page.
+        method: a trained BEiT with the first tokeniser. Up to 2 MB of weights, as float16, travel with the page, which
+            then guesses under every mask; of a larger one only the guesses for the masks "blocks" and "scattered" do.
         labels: a name for each picture.
         seed: of the masks.
 
@@ -41,7 +42,7 @@ class CodebookWall(anywidget.AnyWidget):
         ValueError: what is given does not fit together.
     """
 
-    _esm = source("page.js", "codebook.js")
+    _esm = source("page.js", "transformer.js", "codebook.js")
     _css = source("widgets.css", "codebook.css")
     pixels = traitlets.Bytes().tag(sync=True)  # (N, 3, S, S) uint8
     shape = traitlets.List().tag(sync=True)  # [N, S, side of a patch]
@@ -52,6 +53,8 @@ class CodebookWall(anywidget.AnyWidget):
     codes = traitlets.Bytes().tag(sync=True)  # (books, N, L) uint8
     masks = traitlets.List().tag(sync=True)  # for each {name, hidden: L bools}
     guesses = traitlets.Bytes().tag(sync=True)  # (masks, N, L) uint8, of the first book; none without a method
+    network = traitlets.Dict().tag(sync=True)  # sizes, see `_network`; empty where no network travels
+    weights = traitlets.Bytes().tag(sync=True)  # float16, one tensor after the other
     tokeniser = traitlets.Int(0).tag(sync=True)
     image = traitlets.Int(0).tag(sync=True)
     code = traitlets.Int(0).tag(sync=True)
@@ -75,6 +78,7 @@ class CodebookWall(anywidget.AnyWidget):
         parts = {name: part for name, (part, _) in evaluate.in_parts(known).items()}
         books, palettes = zip(*(_book(name, tokeniser, known, parts) for name, tokeniser in tokenisers.items()))
         masks = _masks(images.shape[-1] // side, seed)
+        network, weights = ({}, b"") if method is None else _network(method)
         super().__init__(
             pixels=as_bytes(images),
             shape=[len(images), images.shape[-1], side],
@@ -85,6 +89,8 @@ class CodebookWall(anywidget.AnyWidget):
             codes=torch.stack(list(codes.values())).to(torch.uint8).numpy().tobytes(),
             masks=[{"name": name, "hidden": mask.tolist()} for name, mask in masks.items()],
             guesses=b"" if method is None else _guesses(method, images, masks),
+            network=network,
+            weights=weights,
             code=kwargs.pop("code", int(codes[books[0]["name"]][0, 0])),
             hidden=kwargs.pop("hidden", next(iter(masks.values())).tolist()),
             **kwargs,
@@ -148,3 +154,22 @@ def _guesses(method: BEiT, images: Tensor, masks: Mapping[str, Tensor]) -> bytes
         logits, _ = method((images / 255).to(device), mask.expand(len(images), -1))
         guesses.append(logits.argmax(dim=2))
     return torch.stack(guesses).cpu().to(torch.uint8).numpy().tobytes()
+
+
+def _network(method: BEiT) -> tuple[dict, bytes]:
+    """What codebook.js needs to run it, and its weights; both empty if they are too large for a page."""
+    encoder = method.encoder
+    state = {name: value for name, value in method.state_dict().items() if not name.startswith("tokeniser.")}
+    weights = b"".join(value.detach().cpu().half().contiguous().numpy().tobytes() for value in state.values())
+    if len(weights) > MOST_BYTES:
+        return {}, b""
+    about = dict(
+        dim=encoder.features_dim,
+        depth=len(encoder.blocks),
+        heads=encoder.blocks[0].attn.heads,
+        k=method.head.out_features,
+        mean=list(encoder.mean or (0.0,) * 3),
+        std=list(encoder.std or (1.0,) * 3),
+        parts=[[name, value.numel()] for name, value in state.items()],
+    )
+    return about, weights

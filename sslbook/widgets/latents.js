@@ -6,14 +6,6 @@ const TITLES = { picture: "Picture", true: "True features", predicted: "Predicte
 
 // -- the network: a ViT on Float32Arrays, a token's features one after the other
 
-/** Numbers of float16, as a Uint16Array has their bits, as float32. */
-export function fromHalves(bits) {
-  return Float32Array.from(bits, (h) => {
-    const [sign, exponent, fraction] = [h >> 15 ? -1 : 1, (h >> 10) & 31, h & 1023];
-    return exponent ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024) : sign * 2 ** -24 * fraction;
-  });
-}
-
 /** The network's parts from its weights, in the order of latents.py. */
 export function networkOf(weights, about) {
   let place = 0;
@@ -398,9 +390,7 @@ async function load(widget) {
   parts.again.hidden = true;
   parts.status.textContent = `Loading the network, ${rounded(link.bytes / 1e6, 1)} MB.`;
   try {
-    const response = await fetch(link.url);
-    if (!response.ok) throw new Error(String(response.status));
-    const bits = new Uint16Array(await response.arrayBuffer());
+    const bits = await fetched(widget.model, "weights", Uint16Array);
     if (widget.gone) return;
     widget.network = networkOf(fromHalves(bits), about);
     ready(widget);
@@ -417,17 +407,6 @@ function ready({ parts }) {
   parts.status.textContent = "The network runs in this page. Click or drag over patches; by keyboard, arrow keys and space.";
 }
 
-/** The weights are asked for when the reader comes near. */
-function loadWhenNear(widget, root) {
-  const observer = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    observer.disconnect();
-    load(widget);
-  }, { rootMargin: "300px" });
-  observer.observe(root);
-  return observer;
-}
-
 function render({ model, el }) {
   const root = makeRoot(el, "latents", "Latent explorer");
   const widget = { model, ...stateOf(model) };
@@ -436,10 +415,10 @@ function render({ model, el }) {
   root.append(...layout(widget));
   if (widget.network) ready(widget);
   const stop = keepDrawn(widget, root, { kind: "latents", fields: fieldsOf(widget), traits: ["image", "cells"], draw });
-  const observer = widget.link && loadWhenNear(widget, root);
+  const ignore = widget.link && whenNear(root, () => load(widget));
   return () => {
     widget.gone = true;
-    observer?.disconnect();
+    ignore?.();
     stop();
   };
 }

@@ -1,4 +1,4 @@
-// A small Transformer over words, forward only, in plain JavaScript: the arithmetic of sslbook.text and sslbook.vit.
+// A small Transformer, forward only, in plain JavaScript: the arithmetic of sslbook.text and sslbook.vit.
 //
 // A table is {rows, columns, data}, data a Float64Array, row by row.
 
