@@ -310,6 +310,7 @@ MISTAKES = {
             "found = without * likely_if_asked",
             "found = without * likely",
         ),
+        "where all is hidden nothing that is seen is possible": ("if share == 0 or mask == 1:", "if share == 0:"),
     },
     ("text.py", "test_bert.py -k 'order or place'"): {
         "positions are left out": ("return self.embed(words) + self.pos_embed", "return self.embed(words)"),
