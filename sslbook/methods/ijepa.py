@@ -21,7 +21,7 @@ from sslbook.vit import ViT, fixed_positions, layer_norm, linear, patchify, toke
 
 NORMS = ("layer", "position")
 SMALL_PREDICTOR = dict(dim=48, depth=1, heads=2)
-# six tenths of all patches are asked for, scattered as in MAE, from all others
+# 36 of 64 patches, nearly six tenths, are asked for, scattered as in MAE, from all others
 SCATTERED = dict(
     scattered=True, blocks=1, smallest=0.6, largest=0.6, flattest=1.0, tallest=1.0, least=1.0
 )
