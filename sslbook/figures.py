@@ -280,7 +280,7 @@ def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], 
             image = ax.imshow(apart, cmap="PuOr", vmin=-0.4, vmax=0.4, aspect="auto")
             for i, line in enumerate(values):
                 for j, v in enumerate(line):
-                    ink = "white" if abs(apart[i, j]) > 0.3 else "black"
+                    ink = "white" if abs(apart[i, j]) > 0.22 else "black"
                     ax.text(j, i - 0.14, _short(v.mean()), ha="center", va="center", fontsize=9, color=ink)
                     ends = f"{_short(v.min())} to {_short(v.max())}" if len(v) > 1 else ""
                     ax.text(j, i + 0.27, ends, ha="center", va="center", fontsize=8, color=ink)

@@ -1,5 +1,6 @@
 """MaskedWords: its state in Python, and its network in plain JavaScript against PyTorch, without a kernel."""
 
+import base64
 import json
 
 import pytest
@@ -187,3 +188,20 @@ def test_a_link_opens_the_sentence(browser, tmp_path):
         assert trait(page, "words") == TOKENS[3].tolist() and trait(page, "place") == 16 and trait(page, "head") == 1
         assert [i for i, hidden in enumerate(trait(page, "hidden")) if hidden] == [5, 16]
         assert page.troubles == []
+
+
+def test_a_network_in_a_file_beside_the_page_is_fetched(browser, tmp_path):
+    state = encoded(MaskedWords(network(), TOKENS, hidden=[3]))
+    (tmp_path / "weights.bin").write_bytes(base64.b64decode(state["binary"].pop("weights")))
+    (tmp_path / "index.html").write_text('<!doctype html><html><link rel="icon" href="data:,">')
+    with serve(tmp_path) as address, browser.new_context() as context:
+        for file, title in (("weights.bin", "Word 4 is hidden"), ("no.bin", "The network did not come")):
+            state["plain"]["weights"] = {"url": f"{address}/{file}", "bytes": 1e6}
+            page = context.new_page()
+            page.goto(f"{address}/index.html")
+            page.evaluate(MOUNT, [state])
+            page.wait_for_function(f"document.querySelector('.sslw-guesses').innerText.includes('{title}')")
+            assert bool(guesses(page)) == (file == "weights.bin")
+            page.locator(".sslw-words button").first.click()
+            page.evaluate(FRAME)
+            assert trait(page, "hidden")[0], "words can be hidden all the same"

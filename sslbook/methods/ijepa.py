@@ -21,7 +21,7 @@ from sslbook.vit import ViT, fixed_positions, layer_norm, linear, patchify, toke
 
 NORMS = ("layer", "position")
 SMALL_PREDICTOR = dict(dim=48, depth=1, heads=2)
-# six tenths of all patches are asked for, scattered as in MAE, from all others
+# 36 of 64 patches, nearly six tenths, are asked for, scattered, from all others
 SCATTERED = dict(
     scattered=True, blocks=1, smallest=0.6, largest=0.6, flattest=1.0, tallest=1.0, least=1.0
 )
@@ -186,12 +186,14 @@ register(
             adamw(3e-3, 0.05, batch_size=32, views=crop_views(32, 0.5)),
             length=0.45,
             source="a dozen runs on other pictures; experiments/ijepa_recipe.py has its neighbours",
+            expected={"kNN": 0.219, "linear": 0.542},
+            cost="3.5 CPU-minutes, its probes included, on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             SMALL_PREDICTOR | SCATTERED | dict(pixels=1.0),
             adamw(3e-3, 0.05, batch_size=64, views=crop_views(32, 0.2)),
             length=0.6,
-            source="as for the shapes, with MAE's batch and crops; not tuned",
+            source="as for the shapes, with a larger batch and wider crops; not tuned",
         ),
         "gpu": Recipe(
             dict(dim=96, depth=6, heads=3),

@@ -6,16 +6,28 @@ const SHOWN = 8; // guesses that get a bar
 // -- state
 
 function stateOf(model) {
-  const shape = model.get("shape");
+  const { url } = model.get("weights");
   return {
-    shape,
+    shape: model.get("shape"),
     vocabulary: model.get("vocabulary"),
     examples: model.get("examples"),
-    weights: readWeights(array(model, "weights", Float32Array), model.get("parts")),
+    weights: url ? null : readWeights(array(model, "weights", Float32Array), model.get("parts")),
+    waiting: "The network is on its way …",
     known: { key: "", answer: null },
     next: 0,
     wrong: "",
   };
+}
+
+/** Take the weights from the file beside the page. Until they come, words can be hidden and nothing is guessed. */
+async function load(widget) {
+  try {
+    widget.weights = readWeights(await fetched(widget.model, "weights", Float32Array), widget.model.get("parts"));
+  } catch (error) {
+    console.warn("The network did not come:", error);
+    widget.waiting = "The network did not come (a page opened as a file needs a server).";
+  }
+  if (!widget.gone) draw(widget);
 }
 
 const placeOf = ({ model, shape }) => within(model.get("place"), 0, shape[0] - 1);
@@ -171,8 +183,8 @@ function layout(widget) {
 function draw(widget) {
   const { model, parts, vocabulary } = widget;
   const [words, hidden, place] = [model.get("words"), model.get("hidden"), placeOf(widget)];
-  const looks = attentionOf(widget);
-  const most = Math.max(...looks);
+  const looks = widget.weights ? attentionOf(widget) : words.map(() => 0);
+  const most = Math.max(...looks) || 1;
   parts.words.forEach((part, i) => drawWord(part, vocabulary[words[i]], { hidden: hidden[i], here: i === place, look: looks[i], most }));
   if (document.activeElement !== parts.input || !widget.wrong) {
     parts.input.value = words.map((word, i) => (hidden[i] ? "_" : vocabulary[word])).join(" ");
@@ -195,6 +207,11 @@ function drawWord({ item, bar }, word, { hidden, here, look, most }) {
 
 function drawGuesses(widget) {
   const { model, parts, vocabulary } = widget;
+  if (!widget.weights) {
+    parts.title.textContent = widget.waiting;
+    parts.bars.forEach(({ row }) => (row.hidden = true));
+    return;
+  }
   const place = placeOf(widget);
   const truth = model.get("words")[place];
   const isHidden = model.get("hidden")[place];
@@ -221,12 +238,14 @@ function render({ model, el }) {
   const widget = { model, ...stateOf(model) };
   widget.parts = partsOf(widget);
   root.append(...layout(widget));
-  return keepDrawn(widget, root, {
-    kind: "masked",
-    fields: fieldsOf(widget),
-    traits: ["words", "hidden", "place", "block", "head"],
-    draw,
-  });
+  const traits = ["words", "hidden", "place", "block", "head"];
+  const stop = keepDrawn(widget, root, { kind: "masked", fields: fieldsOf(widget), traits, draw });
+  const ignore = widget.weights ? null : whenNear(root, () => load(widget));
+  return () => {
+    widget.gone = true;
+    if (ignore) ignore();
+    stop();
+  };
 }
 
 export default { render };
