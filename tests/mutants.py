@@ -319,13 +319,15 @@ MISTAKES = {
         "attention is not scaled": ("sum / Math.sqrt(each)", "sum"),
         "no second block": ("for (let b = 0; b < blocks; b++)", "for (let b = 0; b < 1; b++)"),
     },
-    ("widgets/codebook.js", "test_codebook_widget.py -k pytorch"): {
-        "what is hidden is shown": ("const shown = is ? w.mask_token : ", "const shown = false ? w.mask_token : "),
+    ("widgets/transformer.js", "test_codebook_widget.py -k pytorch"): {
         "colours as they are": ("- mean[c]) / std[c]", "- mean[c])"),
         "patches in columns": (
-            "side * Math.floor(patch / grid), side * (patch % grid)]",
-            "side * (patch % grid), side * Math.floor(patch / grid)]",
+            "patch * Math.floor(place / grid), patch * (place % grid)]",
+            "patch * (place % grid), patch * Math.floor(place / grid)]",
         ),
+    },
+    ("widgets/codebook.js", "test_codebook_widget.py -k pytorch"): {
+        "what is hidden is shown": ("const shown = is ? w.mask_token : ", "const shown = false ? w.mask_token : "),
     },
     ("methods/dino.py", "test_dino.py"): {
         "the centre is added": ("((g_t - self.c) / T)", "((g_t + self.c) / T)"),

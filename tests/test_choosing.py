@@ -124,7 +124,7 @@ def test_unknown_answers_are_refused():
     guide = ChoosingGuide({"use": "dense"})
     with pytest.raises(traitlets.TraitError, match="no question 'money'"):
         guide.answers = {"money": "none"}
-    assert guide.answers == {"use": "dense"} and len(json.dumps(encoded(guide))) < 70_000
+    assert guide.answers == {"use": "dense"} and len(json.dumps(encoded(guide))) < 60_000
 
 
 # -- the page

@@ -5,31 +5,20 @@ const PANELS = { masked: "Picture, masked", coded: "In codes", guessed: "Guessed
 
 // -- the network
 
-/** A patch's pixels as the network wants them, colour after colour. */
-function pixelsOf({ data }, patch, { size, side, grid, mean, std }) {
-  const [top, left] = [side * Math.floor(patch / grid), side * (patch % grid)];
-  return Float64Array.from({ length: 3 * side * side }, (_, i) => {
-    const [c, y, x] = [Math.floor(i / side ** 2), Math.floor(i / side) % side, i % side];
-    return (data[c * size * size + (top + y) * size + left + x] - mean[c]) / std[c];
-  });
-}
-
 /** What BEiT says to each code at each patch of a picture whose `hidden` patches it does not see: a table (L, K). */
 export function scoresOf(image, hidden, w, about) {
   const { grid, side, dim, depth, heads, k } = about;
-  const pixels = table(grid * grid, 3 * side * side);
-  hidden.forEach((_, patch) => pixels.data.set(pixelsOf(image, patch, about), patch * pixels.columns));
+  const size = { ...about, patch: side };
+  const pixels = tableOf(hidden.map((_, patch) => pixelsOf(image, patch, size)), 3 * side * side);
   const seen = linearLayer(pixels, w["encoder.patch_embed.proj.weight"], w["encoder.patch_embed.proj.bias"], dim);
-  let x = table(1 + grid * grid, dim); // CLS first
+  const x = table(1 + grid * grid, dim); // CLS first
   x.data.set(w["encoder.cls_token"]);
   hidden.forEach((is, patch) => {
     const shown = is ? w.mask_token : seen.data.subarray(patch * dim, (patch + 1) * dim);
     x.data.set(shown, (1 + patch) * dim);
   });
   x.data.forEach((_, i) => (x.data[i] += w["encoder.pos_embed"][i]));
-  for (let b = 0; b < depth; b++) x = blockOf(x, w, `encoder.blocks.${b}`, heads).x;
-  x = layerNorm(x, w["encoder.norm.weight"], w["encoder.norm.bias"]);
-  const patches = { rows: grid * grid, columns: dim, data: x.data.subarray(dim) };
+  const patches = rowsFrom(throughBlocks(x, w, "encoder", depth, heads), 1);
   return linearLayer(patches, w["head.weight"], w["head.bias"], k);
 }
 

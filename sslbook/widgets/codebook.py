@@ -14,6 +14,7 @@ from sslbook.images import ImageSet
 from sslbook.masks import DRAWS, blockwise_masks, scattered_masks
 from sslbook.methods import BEiT
 from sslbook.tokenisers import mean_patches
+from sslbook.widgets._network import packed
 from sslbook.widgets._pictures import as_bytes, check_pictures
 from sslbook.widgets._source import source
 
@@ -160,7 +161,7 @@ def _network(method: BEiT) -> tuple[dict, bytes]:
     """What codebook.js needs to run it, and its weights; both empty if they are too large for a page."""
     encoder = method.encoder
     state = {name: value for name, value in method.state_dict().items() if not name.startswith("tokeniser.")}
-    weights = b"".join(value.detach().cpu().half().contiguous().numpy().tobytes() for value in state.values())
+    weights, parts = packed(state)
     if len(weights) > MOST_BYTES:
         return {}, b""
     about = dict(
@@ -170,6 +171,6 @@ def _network(method: BEiT) -> tuple[dict, bytes]:
         k=method.head.out_features,
         mean=list(encoder.mean or (0.0,) * 3),
         std=list(encoder.std or (1.0,) * 3),
-        parts=[[name, value.numel()] for name, value in state.items()],
+        parts=parts,
     )
     return about, weights

@@ -1,131 +1,31 @@
-// LatentExplorer: paint what an I-JEPA sees and what it is asked; the network in this page predicts. Follows page.js.
+// LatentExplorer: paint what an I-JEPA sees and what it is asked; the network in this page predicts. Follows page.js
+// and transformer.js.
 
 const [NEITHER, CONTEXT, TARGET] = [0, 1, 2];
 const BRUSHES = [["1", "Context"], ["2", "Target"], ["0", "Neither"]];
 const TITLES = { picture: "Picture", true: "True features", predicted: "Predicted", nearest: "Nearest patches" };
 
-// -- the network: a ViT on Float32Arrays, a token's features one after the other
+// -- the network
 
-/** The network's parts from its weights, in the order of latents.py. */
-export function networkOf(weights, about) {
-  let place = 0;
-  const take = (n) => weights.subarray(place, (place += n));
-  const linear = (inputs, outputs) => ({ weight: take(inputs * outputs), bias: take(outputs), inputs, outputs });
-  const norm = (dim) => ({ gain: take(dim), shift: take(dim), dim });
-  const block = (dim, heads) => ({
-    norm1: norm(dim), qkv: linear(dim, 3 * dim), proj: linear(dim, dim), heads,
-    norm2: norm(dim), fc1: linear(dim, 4 * dim), fc2: linear(4 * dim, dim),
-  });
-  const blocks = (dim, depth, heads) => Array.from({ length: depth }, () => block(dim, heads));
-  const { patch, grid, dim, depth, heads, predictor_dim: inner } = about;
-  const encoder = {
-    patches: linear(3 * patch ** 2, dim), cls: take(dim), positions: take(grid ** 2 * dim),
-    blocks: blocks(dim, depth, heads), norm: norm(dim),
-  };
-  const predictor = {
-    embed: linear(dim, inner), token: take(inner), positions: take(grid ** 2 * inner),
-    blocks: blocks(inner, about.predictor_depth, about.predictor_heads), norm: norm(inner), proj: linear(inner, dim),
-  };
-  return { about, encoder, predictor };
-}
-
-/** x W^T + b for each token. */
-function affine(x, { weight, bias, inputs, outputs }) {
-  const tokens = x.length / inputs;
-  const out = new Float32Array(tokens * outputs);
-  for (let t = 0; t < tokens; t++) {
-    for (let o = 0; o < outputs; o++) {
-      let sum = bias[o];
-      for (let i = 0; i < inputs; i++) sum += x[t * inputs + i] * weight[o * inputs + i];
-      out[t * outputs + o] = sum;
-    }
-  }
-  return out;
-}
-
-function layerNorm(x, { gain, shift, dim }) {
-  const out = new Float32Array(x.length);
-  for (let at = 0; at < x.length; at += dim) {
-    const token = x.subarray(at, at + dim);
-    const mean = token.reduce((a, b) => a + b, 0) / dim;
-    const variance = token.reduce((a, b) => a + (b - mean) ** 2, 0) / dim;
-    const scale = 1 / Math.sqrt(variance + 1e-6);
-    for (let i = 0; i < dim; i++) out[at + i] = (token[i] - mean) * scale * gain[i] + shift[i];
-  }
-  return out;
-}
-
-/** x Phi(x), Phi to 1e-7 (Abramowitz and Stegun, 7.1.26). */
-function gelu(x) {
-  const z = Math.abs(x) / Math.SQRT2;
-  const t = 1 / (1 + 0.3275911 * z);
-  const series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
-  const tail = 0.5 * series * Math.exp(-z * z);
-  return x * (x > 0 ? 1 - tail : tail);
-}
-
-/** softmax(q k^T / sqrt(d)) v in each head. */
-function attention(x, { qkv, proj, heads }) {
-  const dim = proj.inputs;
-  const [d, tokens, all] = [dim / heads, x.length / dim, affine(x, qkv)];
-  const out = new Float32Array(x.length);
-  const scores = new Float32Array(tokens);
-  for (let h = 0; h < heads; h++) {
-    for (let t = 0; t < tokens; t++) {
-      const [q, most] = [t * 3 * dim + h * d, { score: -Infinity }];
-      for (let s = 0; s < tokens; s++) {
-        let dot = 0;
-        for (let i = 0; i < d; i++) dot += all[q + i] * all[s * 3 * dim + dim + h * d + i];
-        scores[s] = dot / Math.sqrt(d);
-        most.score = Math.max(most.score, scores[s]);
-      }
-      let sum = 0;
-      for (let s = 0; s < tokens; s++) sum += scores[s] = Math.exp(scores[s] - most.score);
-      for (let s = 0; s < tokens; s++) {
-        const v = s * 3 * dim + 2 * dim + h * d;
-        for (let i = 0; i < d; i++) out[t * dim + h * d + i] += (scores[s] / sum) * all[v + i];
-      }
-    }
-  }
-  return affine(out, proj);
-}
-
-const added = (x, y) => x.map((value, i) => value + y[i]);
-
-function transformed(x, blocks) {
-  for (const block of blocks) {
-    x = added(x, attention(layerNorm(x, block.norm1), block));
-    x = added(x, affine(affine(layerNorm(x, block.norm2), block.fc1).map(gelu), block.fc2));
-  }
-  return x;
-}
-
-const joined = (rows) => Float32Array.from(rows.flatMap((row) => [...row]));
 const rowOf = (x, i, dim) => x.subarray(i * dim, (i + 1) * dim);
 
-/** The pixels of a patch as the network wants them, colour after colour. */
-function pixelsOf({ data }, place, { size, patch, grid, mean, std }) {
-  const [top, left] = [patch * Math.floor(place / grid), patch * (place % grid)];
-  return Float32Array.from({ length: 3 * patch ** 2 }, (_, i) => {
-    const [c, row, column] = [Math.floor(i / patch ** 2), Math.floor(i / patch) % patch, i % patch];
-    return (data[c * size ** 2 + (top + row) * size + left + column] - mean[c]) / std[c];
-  });
-}
+/** What `predict` takes, from the weights in the order of latents.py. */
+export const networkOf = (weights, about) => ({ about, w: readWeights(weights, about.parts) });
 
 /** What the predictor says of each target, (targets, D), if the context encoder sees these patches of an image only. */
-export function predict({ about, encoder, predictor }, image, context, targets) {
-  const { dim, predictor_dim: inner } = about;
-  const tokens = context.map((place) => {
-    const patch = affine(pixelsOf(image, place, about), encoder.patches);
-    return added(patch, rowOf(encoder.positions, place, dim));
-  });
-  const features = layerNorm(transformed(joined([encoder.cls, ...tokens]), encoder.blocks), encoder.norm);
-  const at = (row, place) => added(row, rowOf(predictor.positions, place, inner));
-  const embedded = affine(features.subarray(dim), predictor.embed); // without CLS
-  const seen = context.map((place, i) => at(rowOf(embedded, i, inner), place));
-  const asked = targets.map((place) => at(predictor.token, place));
-  const out = transformed(joined([...seen, ...asked]), predictor.blocks).subarray(context.length * inner);
-  return affine(layerNorm(out, predictor.norm), predictor.proj);
+export function predict({ about, w }, image, context, targets) {
+  const { patch, dim, depth, heads, predictor_dim: inner, predictor_depth, predictor_heads } = about;
+  const layer = (x, name, outputs) => linearLayer(x, w[`${name}.weight`], w[`${name}.bias`], outputs);
+  const at = (row, place, positions) => row.map((value, c) => value + rowOf(positions, place, row.length)[c]);
+  const pixels = tableOf(context.map((place) => pixelsOf(image, place, about)), 3 * patch ** 2);
+  const patches = layer(pixels, "encoder.patch_embed.proj", dim).data;
+  const tokens = context.map((place, i) => at(rowOf(patches, i, dim), place, w["encoder.pos_embed"]));
+  const features = throughBlocks(tableOf([w["encoder.cls_token"], ...tokens], dim), w, "encoder", depth, heads);
+  const embedded = layer(rowsFrom(features, 1), "predictor.embed", inner).data; // without CLS
+  const seen = context.map((place, i) => at(rowOf(embedded, i, inner), place, w["predictor.pos_embed"]));
+  const asked = targets.map((place) => at(w["predictor.mask_token"], place, w["predictor.pos_embed"]));
+  const out = throughBlocks(tableOf([...seen, ...asked], inner), w, "predictor", predictor_depth, predictor_heads);
+  return layer(rowsFrom(out, context.length), "predictor.proj", dim).data;
 }
 
 // -- measures

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import anywidget
 import torch
 import traitlets
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslbook.methods.ijepa import IJEPA
+from sslbook.widgets._network import packed
 from sslbook.widgets._pictures import as_bytes, check_pictures
 from sslbook.widgets._source import source
 
@@ -40,11 +41,11 @@ class LatentExplorer(anywidget.AnyWidget):
         ValueError: method, images or labels are of another kind, shape or number, or the network is too large.
     """
 
-    _esm = source("page.js", "latents.js")
+    _esm = source("page.js", "transformer.js", "latents.js")
     _css = source("widgets.css", "latents.css")
     pixels = traitlets.Bytes().tag(sync=True)  # (N, 3, S, S) uint8
-    network = traitlets.Dict().tag(sync=True)  # sizes, see `_sizes`
-    weights = traitlets.Bytes().tag(sync=True)  # float16, in the order in which latents.js takes them
+    network = traitlets.Dict().tag(sync=True)  # sizes, see `_sizes`, and the names of the weights
+    weights = traitlets.Bytes().tag(sync=True)  # float16, one tensor after the other
     latents = traitlets.Bytes().tag(sync=True)  # (N, L, D) float16: the true features
     colours = traitlets.Bytes().tag(sync=True)  # (4, D) float32: the mean, and three directions
     labels = traitlets.List().tag(sync=True)
@@ -60,14 +61,14 @@ class LatentExplorer(anywidget.AnyWidget):
             raise ValueError("images must be at least 2: features are compared with the mean over them")
         device = next(method.parameters()).device
         latents = method.targets(images.to(device) / 255).float().cpu()
-        weights = torch.cat([x.detach().flatten().half().cpu() for x in _weights(method)])
-        if 2 * len(weights) > MOST_BYTES:
-            raise ValueError(f"a page carries at most {MOST_BYTES:,} bytes of weights, got {2 * len(weights):,}")
+        weights, parts = packed(_weights(method))
+        if len(weights) > MOST_BYTES:
+            raise ValueError(f"a page carries at most {MOST_BYTES:,} bytes of weights, got {len(weights):,}")
         drawn = _masks(method, seed)
         super().__init__(
             pixels=as_bytes(images),
-            network=_sizes(method),
-            weights=weights.numpy().tobytes(),
+            network=_sizes(method) | dict(parts=parts),
+            weights=weights,
             latents=latents.half().numpy().tobytes(),
             colours=_colours(latents).numpy().tobytes(),
             labels=names,
@@ -103,27 +104,14 @@ def _sizes(method: IJEPA) -> dict[str, object]:
     )
 
 
-def _weights(method: IJEPA) -> Iterator[Tensor]:
-    """All that the forward pass needs, in the order of latents.js."""
-    encoder, predictor = method.student, method.predictor
-    yield from (encoder.patch_embed.proj.weight, encoder.patch_embed.proj.bias)
-    yield encoder.cls_token + encoder.pos_embed[:, :1]
-    yield encoder.pos_embed[:, 1:]
-    yield from _of_blocks(encoder.blocks)
-    yield from encoder.norm.parameters()
-    yield from predictor.embed.parameters()
-    yield predictor.mask_token
-    yield predictor.pos_embed[:, 1:]
-    yield from _of_blocks(predictor.blocks)
-    yield from predictor.norm.parameters()
-    yield from predictor.proj.parameters()
-
-
-def _of_blocks(blocks: nn.Sequential) -> Iterator[Tensor]:
-    for block in blocks:
-        parts = (block.norm1, block.attn.qkv, block.attn.proj, block.norm2, block.mlp.fc1, block.mlp.fc2)
-        for part in parts:
-            yield from (part.weight, part.bias)
+def _weights(method: IJEPA) -> dict[str, Tensor]:
+    """All that the forward pass needs, by name. CLS has its position in it, and no other part knows of it."""
+    state = {f"encoder.{name}": value for name, value in method.student.state_dict().items()}
+    state |= {f"predictor.{name}": value for name, value in method.predictor.state_dict().items()}
+    state["encoder.cls_token"] = state["encoder.cls_token"] + state["encoder.pos_embed"][:, :1]
+    for name in ("encoder.pos_embed", "predictor.pos_embed"):
+        state[name] = state[name][:, 1:]
+    return state
 
 
 def _colours(latents: Tensor) -> Tensor:

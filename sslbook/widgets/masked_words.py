@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import anywidget
+import torch
 import traitlets
 from torch import Tensor
 
 from sslbook import sentences
 from sslbook.methods.bert import BERT
+from sslbook.widgets._network import packed
 from sslbook.widgets._source import source
 
 MOST_BYTES = 1_000_000  # of weights that a page carries
@@ -67,8 +69,7 @@ class MaskedWords(anywidget.AnyWidget):
             raise ValueError(f"examples must hold numbers of words in [0, {encoder.words})")
         if any(not 0 <= place < encoder.length for place in hidden):
             raise ValueError(f"hidden must be places in [0, {encoder.length}), got {list(hidden)}")
-        state = {name: value.detach().cpu().float() for name, value in method.state_dict().items()}
-        numbers = b"".join(value.contiguous().numpy().tobytes() for value in state.values())
+        numbers, parts = packed(method.state_dict(), torch.float32)
         if len(numbers) > MOST_BYTES:
             raise ValueError(f"a page carries at most {MOST_BYTES:,} bytes of weights, these are {len(numbers):,}")
         super().__init__(
@@ -80,7 +81,7 @@ class MaskedWords(anywidget.AnyWidget):
                 encoder.words,
             ],
             weights=numbers,
-            parts=[[name, value.numel()] for name, value in state.items()],
+            parts=parts,
             vocabulary=[str(word) for word in vocabulary],
             examples=examples.tolist(),
             words=examples[0].tolist(),

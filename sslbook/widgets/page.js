@@ -163,34 +163,6 @@ function array(model, name, Type) {
   return new Type(buffer.slice(byteOffset, byteOffset + byteLength));
 }
 
-/** Numbers of float16, as a Uint16Array has their bits, as float32. */
-export function fromHalves(bits) {
-  return Float32Array.from(bits, (h) => {
-    const [sign, exponent, fraction] = [h >> 15 ? -1 : 1, (h >> 10) & 31, h & 1023];
-    return exponent ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024) : sign * 2 ** -24 * fraction;
-  });
-}
-
-/** A Bytes trait, fetched where a page has it as a file of its own: a promise of a typed array. */
-async function fetched(model, name, Type) {
-  const { url } = model.get(name);
-  if (!url) return array(model, name, Type);
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${response.status} for ${url}`);
-  return new Type(await response.arrayBuffer());
-}
-
-/** Begin once the reader comes near; the returned function calls it off. */
-function whenNear(root, begin) {
-  const observer = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    observer.disconnect();
-    begin();
-  }, { rootMargin: "300px" });
-  observer.observe(root);
-  return () => observer.disconnect();
-}
-
 /** Set a trait for the page and for Python. */
 function put(model, trait, value) {
   model.set(trait, value);

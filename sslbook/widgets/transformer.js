@@ -1,8 +1,48 @@
-// A small Transformer, forward only, in plain JavaScript: the arithmetic of sslbook.text and sslbook.vit.
+// A small Transformer, forward only, in plain JavaScript: the arithmetic of sslbook.text and sslbook.vit; and how its
+// weights come into a page. Follows page.js.
 //
 // A table is {rows, columns, data}, data a Float64Array, row by row.
 
 const table = (rows, columns) => ({ rows, columns, data: new Float64Array(rows * columns) });
+
+function tableOf(rows, columns) {
+  const x = table(rows.length, columns);
+  rows.forEach((row, i) => x.data.set(row, i * columns));
+  return x;
+}
+
+/** The rows from `first` on. */
+const rowsFrom = ({ rows, columns, data }, first) => ({ rows: rows - first, columns, data: data.subarray(first * columns) });
+
+// -- the weights
+
+/** Numbers of float16, as a Uint16Array has their bits, as float32. */
+export function fromHalves(bits) {
+  return Float32Array.from(bits, (h) => {
+    const [sign, exponent, fraction] = [h >> 15 ? -1 : 1, (h >> 10) & 31, h & 1023];
+    return exponent ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024) : sign * 2 ** -24 * fraction;
+  });
+}
+
+/** A Bytes trait, fetched where a page has it as a file of its own: a promise of a typed array. */
+async function fetched(model, name, Type) {
+  const { url } = model.get(name);
+  if (!url) return array(model, name, Type);
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${response.status} for ${url}`);
+  return new Type(await response.arrayBuffer());
+}
+
+/** Begin once the reader comes near; the returned function calls it off. */
+function whenNear(root, begin) {
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    begin();
+  }, { rootMargin: "300px" });
+  observer.observe(root);
+  return () => observer.disconnect();
+}
 
 /** The weights by name, as views into one Float32Array; `parts` are [[name, length]]. */
 export function readWeights(numbers, parts) {
@@ -13,6 +53,17 @@ export function readWeights(numbers, parts) {
     from += length;
   }
   return found;
+}
+
+// -- the network
+
+/** A patch's pixels as a ViT wants them, colour after colour. */
+function pixelsOf({ data }, place, { size, patch, grid, mean, std }) {
+  const [top, left] = [patch * Math.floor(place / grid), patch * (place % grid)];
+  return Float64Array.from({ length: 3 * patch ** 2 }, (_, i) => {
+    const [c, row, column] = [Math.floor(i / patch ** 2), Math.floor(i / patch) % patch, i % patch];
+    return (data[c * size ** 2 + (top + row) * size + left + column] - mean[c]) / std[c];
+  });
 }
 
 /** x W^T + b, as torch's Linear. */
@@ -98,6 +149,12 @@ function blockOf(x, w, name, heads) {
   const half = added(x, linearLayer(mixed, ...part("attn.proj"), dim));
   const hidden = gelu(linearLayer(layerNorm(half, ...part("norm2")), ...part("mlp.fc1"), 4 * dim));
   return { x: added(half, linearLayer(hidden, ...part("mlp.fc2"), dim)), weights };
+}
+
+/** All blocks of a network, and the norm after them. */
+function throughBlocks(x, w, name, depth, heads) {
+  for (let b = 0; b < depth; b++) x = blockOf(x, w, `${name}.blocks.${b}`, heads).x;
+  return layerNorm(x, w[`${name}.norm.weight`], w[`${name}.norm.bias`]);
 }
 
 /**
