@@ -1,4 +1,4 @@
-// MAEExplorer: hide patches of a picture and see what a MAE makes of the rest. Follows views.js and page.js.
+// MAEExplorer: hide patches of a picture and see what a MAE makes of the rest. Follows views.js, page.js and near.js.
 
 const PANELS = ["original", "masked", "reconstruction", "pasted"];
 const TITLES = { original: "Original", masked: "Masked", reconstruction: "Predicted", pasted: "Filled in" };
@@ -518,17 +518,6 @@ function settle(widget, text) {
   changed(widget);
 }
 
-/** onnxruntime-web is large: it is fetched when the reader comes near. */
-function beginWhenNear(widget) {
-  const observer = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    observer.disconnect();
-    begin(widget);
-  }, { rootMargin: "300px" });
-  observer.observe(widget.root);
-  return observer;
-}
-
 function render({ model, el }) {
   const root = makeRoot(el, "masking", "MAE explorer");
   const widget = { model, root, ...stateOf(model) };
@@ -539,13 +528,13 @@ function render({ model, el }) {
   root.append(...layout(widget));
   widget.address = addressState(root, "masking", fieldsOf(widget), () => changed(widget));
   const ignore = listen(model, ["image", "hidden"], () => changed(widget));
-  const observer = beginWhenNear(widget);
+  const callOff = whenNear(root, () => begin(widget)); // onnxruntime-web is large
   draw(widget);
   return () => {
     widget.gone = true;
     widget.candidate?.stop();
     clearTimeout(widget.timer);
-    observer.disconnect();
+    callOff();
     ignore();
     cancel();
     widget.address.stop();
