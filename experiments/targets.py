@@ -1,6 +1,6 @@
 """What is hidden may be asked for as pixels, codes, latents or words: what does each make an encoder keep? 3 seeds.
 
-    python experiments/targets.py           # about 40 CPU-minutes
+    python experiments/targets.py           # about 35 CPU-minutes
     python experiments/targets.py --small   # does it run at all? Nothing is written
 
 writes results/studies/targets.json. The methods for images have the same encoder, views, batches and number of steps,
@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ IMAGES: dict[str, tuple[str, dict[str, Any]] | None] = {
     "latents and pixels": ("IJEPA", dict(pixels=1.0)),
 }
 TEXT: dict[str, tuple[str, dict[str, Any]] | None] = {COUNTS: None, UNTRAINED: None, "words (BERT)": ("BERT", {})}
+ROWS = {"text": TEXT, "images": IMAGES}
 
 
 def alike(plan: Budget) -> dict[str, Any]:
@@ -81,11 +83,9 @@ def row_of(plan: Budget, what: str, name: str, seed: int) -> dict[str, Any]:
     """One encoder and what it keeps."""
     train, test = plan.load(what)
     cpu = time.process_time()
-    if name == COUNTS:
-        features = word_counts
-    else:
-        encoder = trained(plan, what, (IMAGES if what == "images" else TEXT)[name], seed, train)
-        features = lambda data: evaluate.embed(encoder, data)  # noqa: E731
+    features = word_counts
+    if name != COUNTS:
+        features = partial(evaluate.embed, trained(plan, what, ROWS[what][name], seed, train))
     row = {"hidden": what, "target": name, "seed": seed, "CPU-seconds": time.process_time() - cpu}
     ask = of_images if what == "images" else of_text
     return row | {"factors": ask(features, train, test)}
@@ -103,7 +103,7 @@ def main() -> None:
     again = "python experiments/targets.py"
     study = results.Study("targets", dry=small, seed=SEEDS, images=steps, again=again)
     for seed in SEEDS[:1] if small else SEEDS:
-        for what, rows in (("text", TEXT), ("images", IMAGES)):
+        for what, rows in ROWS.items():
             for name in rows:
                 if not study.has(hidden=what, target=name, seed=seed):
                     study.add(row_of(plan, what, name, seed))

@@ -28,6 +28,7 @@ from sslbook.vit import ViT
 from sslbook.words import word_counts
 
 YARDSTICKS = ("pixels", "random encoder", "random ViT", "supervised", "supervised ViT")
+WITHOUT_ENCODER = {"pixels": lambda images: images.images.flatten(1) / 255, "word counts": word_counts}
 ON_TEXT = ("word counts", "random Transformer", *reading("text"))
 
 
@@ -41,14 +42,8 @@ def run(name: str, budget: str, seed: int, probes: int = 8) -> dict[str, Any]:
     log |= train_it(name, encoder, plan, seed, train=train, test=test, probes=probes)
     log["minutes"], log["cpu_minutes"] = (time.perf_counter() - wall) / 60, (time.process_time() - cpu) / 60
     log["training_memory_mib"] = results.peak_memory()
-    if name == "pixels":
-        log["report"] = evaluate.report(lambda images: images.images.flatten(1) / 255, train, test)
-        return log
-    if name == "word counts":
-        log["report"] = evaluate.report(word_counts, train, test)
-        return log
-    log["report"] = evaluate.report(encoder, train, test)
-    if name in ON_TEXT:
+    log["report"] = evaluate.report(WITHOUT_ENCODER.get(name, encoder), train, test)
+    if name in WITHOUT_ENCODER or name in ON_TEXT:
         return log
     if plan.image_set == "shapes":  # on photos this takes longer than the training
         options = dict(epochs=plan.supervised_epochs, view=view_for(encoder, plan), share=0.1, show_progress=False)
@@ -77,9 +72,8 @@ def train_it(
     """Train the encoder in place, if it is to be trained, and say how."""
     if name.startswith("supervised"):
         config = dict(epochs=plan.supervised_epochs)
-        if name.endswith(
-            "ViT"
-        ):  # from scratch it wants many small steps: as many as any method with this encoder takes
+        if name.endswith("ViT"):
+            # from scratch it wants many small steps: as many as any method with this encoder takes
             likewise = [plan.recipe(method).train for method, entry in METHODS.items() if entry.encoder == "vit"]
             longest = max(likewise, key=lambda train: train["epochs"] / train["batch_size"])
             config = {key: longest[key] for key in ("epochs", "batch_size")} | dict(lr=1e-3)
@@ -99,7 +93,9 @@ def train_it(
 def main() -> None:
     known = (*YARDSTICKS, *ON_TEXT, *reading("images"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("method", help="a method of sslbook.methods, or one of " + ", ".join(YARDSTICKS))
+    parser.add_argument(
+        "method", help="a method of sslbook.methods, or one of " + ", ".join((*YARDSTICKS, *ON_TEXT[:2]))
+    )
     parser.add_argument("--budget", choices=BUDGETS, default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,11 +32,7 @@ def kmeans(points: Tensor, k: int, *, iterations: int = 15, generator: torch.Gen
 
     centroids = some()
     for _ in range(iterations):
-        sums, counts = torch.zeros_like(centroids), centroids.new_zeros(k)
-        for part in points.split(CHUNK):
-            members = F.one_hot(nearest(part, centroids), k).to(part.dtype)
-            sums += members.T @ part
-            counts += members.sum(dim=0)
+        _, sums, counts = assign(points, centroids, nearest)
         centroids = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), some())
     return centroids
 
@@ -90,18 +88,25 @@ def spherical_kmeans(
     return centroids, assign(points, centroids)[0]
 
 
-def assign(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The nearest centroid of each point, (n,) int64, and of each cluster the sum (k, D) and number (k,) of points.
+def by_cosine(points: Tensor, centroids: Tensor) -> Tensor:
+    """The unit centroid (k, D) of the highest cosine with each point (n, D): (n,) int64."""
+    return (points @ centroids.T).argmax(dim=1)
+
+
+def assign(
+    points: Tensor, centroids: Tensor, closest: Callable[[Tensor, Tensor], Tensor] = by_cosine
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The closest centroid of each point, (n,) int64, and of each cluster the sum (k, D) and number (k,) of points.
 
     By products of matrices: they add up in the same order every time, on a GPU too.
     """
-    nearest, sums, counts = [], torch.zeros_like(centroids), centroids.new_zeros(len(centroids))
+    chosen, sums, counts = [], torch.zeros_like(centroids), centroids.new_zeros(len(centroids))
     for part in points.split(CHUNK):
-        nearest.append((part @ centroids.T).argmax(dim=1))
-        members = F.one_hot(nearest[-1], len(centroids)).to(part.dtype)
+        chosen.append(closest(part, centroids))
+        members = F.one_hot(chosen[-1], len(centroids)).to(part.dtype)
         sums += members.T @ part
         counts += members.sum(dim=0)
-    return torch.cat(nearest), sums, counts
+    return torch.cat(chosen), sums, counts
 
 
 def uniform_over_clusters(labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
