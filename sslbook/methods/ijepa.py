@@ -181,11 +181,11 @@ register(
     tiny=dict(blocks=2, dim=16, depth=1, heads=2, tau=0.9, pixels=0.5),
     recipes={
         "cpu": Recipe(
-            # single patches in place of blocks, and pixels beside the latents: each alone learns less
+            # single patches in place of blocks, and pixels: without either it learns less
             SMALL_PREDICTOR | SCATTERED | dict(pixels=1.0),
             adamw(3e-3, 0.05, batch_size=32, views=crop_views(32, 0.5)),
             length=0.45,
-            source="some fifteen runs on other pictures; experiments/ijepa_recipe.py has its neighbours",
+            source="some 15 runs on other pictures; experiments/ijepa_recipe.py has its neighbours",
             expected={"kNN": 0.219, "linear": 0.542},
             cost="3.5 CPU-minutes, its probes included, on one thread of an AMD EPYC",
         ),
