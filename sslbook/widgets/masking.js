@@ -1,4 +1,4 @@
-// MAEExplorer: hide patches of a picture and see what a MAE makes of the rest. Follows views.js, page.js and near.js.
+// MAEExplorer: hide patches of a picture and see what a MAE makes of the rest. Follows views.js and page.js.
 
 const PANELS = ["original", "masked", "reconstruction", "pasted"];
 const TITLES = { original: "Original", masked: "Masked", reconstruction: "Predicted", pasted: "Filled in" };
@@ -518,6 +518,17 @@ function settle(widget, text) {
   changed(widget);
 }
 
+/** onnxruntime-web is large: it is fetched when the reader comes near. */
+function beginWhenNear(widget) {
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    begin(widget);
+  }, { rootMargin: "300px" });
+  observer.observe(widget.root);
+  return observer;
+}
+
 function render({ model, el }) {
   const root = makeRoot(el, "masking", "MAE explorer");
   const widget = { model, root, ...stateOf(model) };
@@ -528,13 +539,13 @@ function render({ model, el }) {
   root.append(...layout(widget));
   widget.address = addressState(root, "masking", fieldsOf(widget), () => changed(widget));
   const ignore = listen(model, ["image", "hidden"], () => changed(widget));
-  const callOff = whenNear(root, () => begin(widget)); // onnxruntime-web is large
+  const observer = beginWhenNear(widget);
   draw(widget);
   return () => {
     widget.gone = true;
     widget.candidate?.stop();
     clearTimeout(widget.timer);
-    callOff();
+    observer.disconnect();
     ignore();
     cancel();
     widget.address.stop();

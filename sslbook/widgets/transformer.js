@@ -33,6 +33,17 @@ async function fetched(model, name, Type) {
   return new Type(await response.arrayBuffer());
 }
 
+/** Begin once the reader comes near; the returned function calls it off. */
+function whenNear(root, begin) {
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    begin();
+  }, { rootMargin: "300px" });
+  observer.observe(root);
+  return () => observer.disconnect();
+}
+
 /** The weights by name, as views into one Float32Array; `parts` are [[name, length]]. */
 export function readWeights(numbers, parts) {
   const found = {};
