@@ -138,11 +138,13 @@ class Study:
             self.write()
 
     def write(self) -> Path:
-        """The log as it is now."""
+        """The log as it is now. All rows have the same keys: None stands where a row has no answer."""
+        asked = list(dict.fromkeys(key for row in self.rows for key in row))
+        rows = [{key: row.get(key) for key in asked} for row in self.rows]
         now = time.perf_counter(), time.process_time()
         minutes, cpu_minutes = (old + (t - start) / 60 for old, t, start in zip(self.earlier, now, self.start))
         path = f"results/studies/{self.name}.json"
-        return write(path, rows=self.rows, minutes=minutes, cpu_minutes=cpu_minutes, **self.about)
+        return write(path, rows=rows, minutes=minutes, cpu_minutes=cpu_minutes, **self.about)
 
 
 def studies(name: str) -> list[dict[str, Any]]:

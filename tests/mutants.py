@@ -395,7 +395,10 @@ MISTAKES = {
         "weights don't say that there are codes": ("self._fitted = bool(self.codebook.any())", "pass"),
     },
     ("kmeans.py", "test_kmeans.py"): {
-        "points go to the farthest centroid": (".argmax(dim=1))", ".argmin(dim=1))"),
+        "points go to the farthest centroid": (
+            "(points @ centroids.T).argmax(dim=1)",
+            "(points @ centroids.T).argmin(dim=1)",
+        ),
         "an empty cluster stays empty": ("torch.where((counts == 0)[:, None], beside, centroids)", "centroids"),
         "centroids are not of length 1": ("F.normalize(all_reduce_sum(sums), dim=1)", "all_reduce_sum(sums)"),
         "points keep their lengths": ("points = F.normalize(points, dim=1)", "points = points"),

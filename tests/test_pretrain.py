@@ -253,7 +253,7 @@ def others(value):
     if value is None:
         return [5]
     if isinstance(value, str):
-        return ["sinkhorn", "whiten"]
+        return ["sinkhorn", "position", "windows"]
     near = [2 * value, value / 2, value - 1, 0.95 * value]
     if isinstance(value, int):
         near = [2 * value, value + 1, value - 1]

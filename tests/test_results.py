@@ -194,3 +194,5 @@ def test_a_study_goes_on_from_its_log_and_adds_its_time(tmp_path, monkeypatch):
     assert log["rows"] == [{"x": 1}, {"x": 2}] and log["seed"] == 3
     assert log["minutes"] > before["minutes"] > 0 and log["cpu_minutes"] >= before["cpu_minutes"]
     assert results.Study("s", keep=False).rows == []
+    again.add({"x": 3, "y": 4})
+    assert results.study("s")["rows"] == [{"x": 1, "y": None}, {"x": 2, "y": None}, {"x": 3, "y": 4}]
