@@ -233,17 +233,23 @@ def test_each_block_is_predicted_alone_and_a_position_says_where():
     # the order of the context says nothing, its places do
     torch.testing.assert_close(method.predict(images, context.flip(1), places), both)
     assert not torch.allclose(both[0, 0, 0], both[0, 0, 1], atol=1e-3), "unlike places, unlike predictions"
+    # features that are given: the predictor is told their places
+    s = torch.randn(2, 20, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    here, there = method.predictor(s, context, places), method.predictor(s, context - 20, places)
+    assert not torch.allclose(here, there, atol=1e-3), "unlike places of the context, unlike predictions"
 
 
 def test_the_loss_is_the_sum_of_its_parts():
     method = tiny(latents=0.5, pixels=2.0)
     images = pictures(4, 0, 32)
+    torch.nn.init.normal_(method.student.patch_embed.proj.weight)  # no longer what the target encoder is
     torch.manual_seed(5)
     terms = method.loss([images])
     torch.manual_seed(5)
     context, places = method.masks.draw(4)
     s = method.predict(images, context, places)
-    latent = F.smooth_l1_loss(s, at(method.targets(images), places))
+    h = normalised(method.encoder.patch_features(images), "layer")  # the average's word, not the student's
+    latent = F.smooth_l1_loss(s, at(h, places))
     assert terms["loss"].item() == pytest.approx(0.5 * latent.item() + 2 * terms["pixels"].item(), rel=1e-5)
     assert set(terms) == {"loss", "R2", "std", "pixels"} and set(tiny().loss([images])) == {"loss", "R2", "std"}
 

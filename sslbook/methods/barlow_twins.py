@@ -155,6 +155,8 @@ register(
             dict(dim=2048, layers=2, lambd=0.005),
             sgd(0.24, warmup_epochs=0),
             source="lightly's CIFAR-10 benchmark: rate 0.06 x batch / 128, head 2048-2048",
+            expected={"kNN": 0.452, "linear": 0.522},
+            cost="2 minutes on an H200 that two other trainings shared",
         ),
     },
 )

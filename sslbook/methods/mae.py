@@ -201,6 +201,8 @@ register(
             dict(norm_pix_loss=True, decoder_dim=192, decoder_depth=4, decoder_heads=3),
             adamw(1e-3, 0.05, views=crop_views(32, 0.2), warmup_epochs=2),
             source="the paper's rate, 1.5e-4 x batch / 256 (table 8), is for a batch of 4,096",
+            expected={"kNN": 0.361, "linear": 0.485},
+            cost="5 s an epoch on an H200",
         ),
     },
 )

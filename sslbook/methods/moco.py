@@ -163,6 +163,8 @@ register(
             dict(K=4096, m=0.99, T=0.1, symmetric=True),
             sgd(0.06, warmup_epochs=0),
             source="the official CIFAR-10 demo of facebookresearch/moco, symmetric",
+            expected={"kNN": 0.606, "linear": 0.676},
+            cost="5 minutes on an H200 that two other trainings shared",
         ),
     },
 )
