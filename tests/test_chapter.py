@@ -9,6 +9,8 @@ def test_the_growing_table_says_what_network_where_there_are_two():
     assert networks == {"pixels": "none", "random ViT": "ViT", "SimCLR": "ConvNet", "MoCo v2": "ConvNet"}
     assert chapter.compact(rows) == rows
     assert list(rows[0])[:2] == ["encoder", "network"]
+    larger = chapter.logged("gpu", ["random encoder", "MAE"])
+    assert [row["network"] for row in larger] == ["ResNet-18", "ViT-Tiny"]
 
 
 def test_the_growing_table_says_nothing_of_one_network():

@@ -198,7 +198,7 @@ register(
             cost="15 CPU-minutes with probes and questions, on one thread of an AMD EPYC",
         ),
         "gpu": Recipe(
-            # the paper's blocks, without pixels, learnt little here: results/studies/ijepa-h200.json
+            # blocks without pixels learnt little: results/studies/ijepa-h200.json
             SCATTERED | dict(pixels=1.0, dim=96, depth=3, heads=3),
             adamw(1e-3, 0.05, views=crop_views(32, 0.2), warmup_epochs=2),
             source="as on the CPU, with the paper's rate for a batch of 2,048 (appendix A.1)",
