@@ -132,7 +132,7 @@ class Lab:
 
     def table(self, encoder: nn.Module) -> figures.Table:
         """The growing table: yardsticks and the methods before this one from the logs, then this page's run."""
-        row = {"encoder": self.entry.label, "network": type(encoder).__name__}
+        row = {"encoder": self.entry.label, "network": network_of(self.plan.name, type(encoder).__name__)}
         row |= evaluate.report(encoder, self.train, self.test)
         self.rows = [*logged(self.plan.name, self._known), row]
         if self.plan.name == "cpu":
@@ -316,11 +316,14 @@ def logged(budget: str, encoders: list[str]) -> list[dict[str, Any]]:
     table = []
     for row in results.rows(budget, encoders):
         name = row["encoder"]
-        network = "none" if name == "pixels" else results.read(budget, name)[0]["encoder"]
-        if budget == "gpu":
-            network = LARGER[network]
+        network = "none" if name == "pixels" else network_of(budget, results.read(budget, name)[0]["encoder"])
         table.append({"encoder": name, "network": network} | row)
     return labelled(table)
+
+
+def network_of(budget: str, kind: str) -> str:
+    """What a table calls a kind of network: the gpu budget has larger ones."""
+    return LARGER.get(kind, kind) if budget == "gpu" else kind
 
 
 def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,9 @@
 """What all chapters do alike."""
 
+from dataclasses import replace
+
 from sslbook import chapter, results
+from sslbook.encoders import resnet18
 
 
 def test_the_growing_table_says_what_network_where_there_are_two():
@@ -11,6 +14,15 @@ def test_the_growing_table_says_what_network_where_there_are_two():
     assert list(rows[0])[:2] == ["encoder", "network"]
     larger = chapter.logged("gpu", ["random encoder", "MAE"])
     assert [row["network"] for row in larger] == ["ResNet-18", "ViT-Tiny"]
+    assert chapter.network_of("gpu", "TextEncoder") == "TextEncoder", "a kind that is no larger there"
+
+
+def test_this_page_s_row_and_the_logs_name_a_network_alike(monkeypatch):
+    lab = chapter.Lab("SimCLR")
+    monkeypatch.setattr(lab, "plan", replace(lab.plan, name="gpu"))
+    monkeypatch.setattr(chapter.evaluate, "report", lambda *_: {"kNN": 0.5})
+    lab.table(resnet18())
+    assert {row["network"] for row in lab.rows} - {"none"} == {"ResNet-18"}
 
 
 def test_the_growing_table_says_nothing_of_one_network():
