@@ -162,7 +162,7 @@ def test_the_network_of_the_page_says_what_pytorch_says(mount):
     scores = page.evaluate(
         """async (hidden) => {
           const { module, model } = mounted[0];
-          const about = { ...model.get("network"), size: 32, side: 8, grid: 4 };
+          const about = { ...model.get("network"), size: 32, patch: 8, grid: 4 };
           const bytes = (name) => model.get(name).buffer.slice(model.get(name).byteOffset);
           const weights = module.readWeights(module.fromHalves(new Uint16Array(bytes("weights"))), about.parts);
           const pixels = new Uint8Array(bytes("pixels")).slice(2 * 3 * 32 * 32);

@@ -108,9 +108,8 @@ class IJEPA(Method):
         if not 0 <= tau <= 1:
             raise ValueError(f"tau must lie in [0, 1], got {tau}")
         if not (latents >= 0 and pixels >= 0 and latents + pixels > 0):
-            raise ValueError(
-                f"weights must not be negative, nor both 0; got latents={latents}, pixels={pixels}"
-            )
+            got = f"latents={latents}, pixels={pixels}"
+            raise ValueError(f"weights must not be negative, nor both 0; got {got}")
         super().__init__(encoder)
         grid, D = encoder.size // encoder.patch, encoder.features_dim
         scales = dict(smallest=smallest, largest=largest, flattest=flattest, tallest=tallest)

@@ -7,9 +7,8 @@ const PANELS = { masked: "Picture, masked", coded: "In codes", guessed: "Guessed
 
 /** What BEiT says to each code at each patch of a picture whose `hidden` patches it does not see: a table (L, K). */
 export function scoresOf(image, hidden, w, about) {
-  const { grid, side, dim, depth, heads, k } = about;
-  const size = { ...about, patch: side };
-  const pixels = tableOf(hidden.map((_, patch) => pixelsOf(image, patch, size)), 3 * side * side);
+  const { grid, patch: side, dim, depth, heads, k } = about;
+  const pixels = tableOf(hidden.map((_, patch) => pixelsOf(image, patch, about)), 3 * side * side);
   const seen = linearLayer(pixels, w["encoder.patch_embed.proj.weight"], w["encoder.patch_embed.proj.bias"], dim);
   const x = table(1 + grid * grid, dim); // CLS first
   x.data.set(w["encoder.cls_token"]);
@@ -65,7 +64,7 @@ function stateOf(model) {
     codes: array(model, "codes", Uint8Array),
     masks: model.get("masks"),
     guesses: array(model, "guesses", Uint8Array),
-    about: { ...model.get("network"), size, side, grid },
+    about: { ...model.get("network"), size, patch: side, grid },
     network: null, // its weights, once they are there
     waiting: url ? `Loading the network, ${rounded(bytes / 1e6, 1)} MB.` : "", // or why they are not
     answer: { key: "", codes: null }, // the last one

@@ -16,7 +16,10 @@ export const networkOf = (weights, about) => ({ about, w: readWeights(weights, a
 export function predict({ about, w }, image, context, targets) {
   const { patch, dim, depth, heads, predictor_dim: inner, predictor_depth, predictor_heads } = about;
   const layer = (x, name, outputs) => linearLayer(x, w[`${name}.weight`], w[`${name}.bias`], outputs);
-  const at = (row, place, positions) => row.map((value, c) => value + rowOf(positions, place, row.length)[c]);
+  const at = (row, place, positions) => {
+    const position = rowOf(positions, place, row.length);
+    return row.map((value, c) => value + position[c]);
+  };
   const pixels = tableOf(context.map((place) => pixelsOf(image, place, about)), 3 * patch ** 2);
   const patches = layer(pixels, "encoder.patch_embed.proj", dim).data;
   const tokens = context.map((place, i) => at(rowOf(patches, i, dim), place, w["encoder.pos_embed"]));

@@ -72,14 +72,9 @@ class MaskedWords(anywidget.AnyWidget):
         numbers, parts = packed(method.state_dict(), torch.float32)
         if len(numbers) > MOST_BYTES:
             raise ValueError(f"a page carries at most {MOST_BYTES:,} bytes of weights, these are {len(numbers):,}")
+        depth, heads = len(encoder.blocks), encoder.blocks[0].attn.heads
         super().__init__(
-            shape=[
-                encoder.length,
-                encoder.features_dim,
-                len(encoder.blocks),
-                encoder.blocks[0].attn.heads,
-                encoder.words,
-            ],
+            shape=[encoder.length, encoder.features_dim, depth, heads, encoder.words],
             weights=numbers,
             parts=parts,
             vocabulary=[str(word) for word in vocabulary],
@@ -87,7 +82,7 @@ class MaskedWords(anywidget.AnyWidget):
             words=examples[0].tolist(),
             hidden=[place in set(hidden) for place in range(encoder.length)],
             place=kwargs.pop("place", min(hidden, default=0)),
-            block=kwargs.pop("block", len(encoder.blocks) - 1),
+            block=kwargs.pop("block", depth - 1),
             **kwargs,
         )
 
