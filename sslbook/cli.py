@@ -197,6 +197,8 @@ def _make(name: str, encoder: str, size: int, arguments: dict[str, Any], seed: i
     made = encoders.make_encoder(encoder, size)
     if METHODS[name].encoder == "vit" and not isinstance(made, ViT):
         raise ValueError(f"{name} needs a ViT: --encoder vit_micro, vit_tiny or vit_base")
+    if "size" in _parameters(name):  # what a method paints is as large as what it is shown
+        arguments = {"size": size} | arguments
     try:
         return METHODS[name].method(made, **arguments)
     except (ArithmeticError, RuntimeError, TypeError) as error:
