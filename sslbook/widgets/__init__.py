@@ -11,6 +11,7 @@ from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.clusters import ClusterWall
 from sslbook.widgets.codebook import CodebookWall
 from sslbook.widgets.correlation import CorrelationMatrix
+from sslbook.widgets.dials import ThreeDials
 from sslbook.widgets.latents import LatentExplorer
 from sslbook.widgets.linear_byol import LinearBYOL
 from sslbook.widgets.masked_words import MaskedWords
@@ -35,4 +36,5 @@ __all__ = [
     "PartnerGame",
     "SimilarityMatrix",
     "SinkhornBalance",
+    "ThreeDials",
 ]
