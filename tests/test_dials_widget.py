@@ -51,8 +51,8 @@ def test_state():
 
 def test_which_collapse():
     assert collapse_of(0.09, 30, 30) == collapse_of(0.0, 1, 30) == "point"
-    assert collapse_of(0.1, 7.4, 30) == "few directions"
-    assert collapse_of(0.1, 7.5, 30) == collapse_of(1.0, 30, 30) == ""
+    assert collapse_of(0.1, 14.9, 30) == "few directions"
+    assert collapse_of(0.1, 15, 30) == collapse_of(1.0, 30, 30) == ""
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ const SIGNS = ["\u03bb", "\u03bc", "\u03bd"];
 const PLACES = [["z", "z, what the loss sees"], ["h", "h, what is kept"]];
 const [WIDTH, HEIGHT, LEFT, BELOW] = [380, 230, 40, 34]; // of both plots, in their own units; room for the axes' words
 const LOWEST = -5; // log10 of a deviation that is nothing
-const MOST_RANK = 64; // the right end of the map's axis, which is logarithmic
+const MOST_RANK = 256; // the right end of the map's axis, which is logarithmic
 
 /** The collapse that deviation and rank of z show; as `collapse_of` in dials.py. */
 function collapseOf(deviation, rank, whole) {
   if (deviation < 0.1) return "point";
-  return rank < whole / 4 ? "few directions" : "";
+  return rank < whole / 2 ? "few directions" : "";
 }
 
 // -- state
@@ -117,7 +117,7 @@ function spectrumPart({ top }) {
 
 /** All runs of a seed: RankMe to the right, kNN upwards. */
 function mapPart() {
-  const ticks = [1, 2, 4, 8, 16, 32, 64].map((rank) => textAt(acrossOf(rank), HEIGHT - BELOW + 18, "middle", String(rank)));
+  const ticks = [1, 4, 16, 64, 256].map((rank) => textAt(acrossOf(rank), HEIGHT - BELOW + 18, "middle", String(rank)));
   const levels = [0, 0.25, 0.5, 0.75, 1].flatMap((knn) => {
     const y = upOf(knn);
     return [lineOf("sslw-limit", LEFT, y, WIDTH, y), textAt(LEFT - 5, y + 4, "end", rounded(knn, 2))];
@@ -200,8 +200,9 @@ function drawMap(widget, run, place, before) {
       class: name, width: size, height: size, rx: size / 2,
       x: (acrossOf(row[place].rank) - size / 2).toFixed(1), y: (upOf(row.knn) - size / 2).toFixed(1),
     });
-  const all = ofSeed(widget).map((row) => dot(row, row === run ? "sslw-dot sslw-this" : "sslw-dot", row === run ? 16 : 9));
-  dots.replaceChildren(dot(before, "sslw-start", 10), ...all);
+  const beside = ofSeed(widget).filter((row) => row !== run);
+  const others = beside.map((row) => dot(row, "sslw-dot", 9));
+  dots.replaceChildren(dot(before, "sslw-start", 10), ...others, dot(run, "sslw-dot sslw-this", 16));
   plot.setAttribute("aria-label", `This run: RankMe of ${place} ${rounded(run[place].rank, 1)}, kNN ${rounded(run.knn, 2)}`);
 }
 

@@ -27,7 +27,7 @@ class ThreeDials(anywidget.AnyWidget):
             "curves" are trainings, with the three `WEIGHTS`; the one row without is the untrained network. All have
             "kNN", "deviation of z", "spread of z", and of z and h "RankMe of ..." and "spectrum of ...", log10 of
             deviations along the embeddings' own directions, the largest first.
-        recipe: the weights where the dials stand at first, one of the runs. "Few directions" is less than a quarter of
+        recipe: the weights where the dials stand at first, one of the runs. "Few directions" is less than half of
             its RankMe.
 
     With a kernel `invariance`, `variance`, `covariance` (places in `dials`), `place` ("z" or "h") and `seed` (an index)
@@ -112,8 +112,8 @@ def collapse_of(deviation: float, rank: float, whole: float) -> str:
     """What deviation and RankMe of z say, `whole` being the recipe's RankMe: "point", "few directions" or "".
 
     A point: features deviate by less than a tenth of the 1 that they should. Few directions: they do deviate, and the
-    rank is below a quarter of the recipe's.
+    rank is below half of the recipe's.
     """
     if deviation < 0.1:
         return "point"
-    return "few directions" if rank < whole / 4 else ""
+    return "few directions" if rank < whole / 2 else ""
