@@ -18,6 +18,7 @@ from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.partner import PartnerGame
 from sslbook.widgets.similarity import SimilarityMatrix
 from sslbook.widgets.sinkhorn import SinkhornBalance
+from sslbook.widgets.slices import GaussianSlices
 from sslbook.widgets.sphere import EmbeddingSphere
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "CodebookWall",
     "CorrelationMatrix",
     "EmbeddingSphere",
+    "GaussianSlices",
     "LatentExplorer",
     "LinearBYOL",
     "MAEExplorer",
