@@ -163,3 +163,24 @@ def canonical_correlations(x: Tensor, y: Tensor, weights: Tensor | None = None) 
     root = torch.ones(len(x), dtype=x.dtype) if weights is None else weights.sqrt()
     bases = [torch.linalg.qr(functions * root[:, None]).Q for functions in (x, y)]
     return torch.linalg.svdvals(bases[0].T @ bases[1]).clamp(max=1)
+
+
+def held_out(known: Tensor, asked: Tensor, k: int, ridge: float = 1e-3) -> Tensor:
+    """How much two views agree along the k directions of features on which they agree most: correlations, (k,).
+
+    The directions are those of the largest eigenvalues of T among the linear functions of the features (Ritz values),
+    found on some pairs of views and asked of others.
+
+    Args:
+        known, asked: (2, n, D) and (2, m, D), features of two views of n and of m other images.
+        ridge: added to the diagonal of the covariance, times its mean.
+    """
+    mean = known.double().mean(dim=(0, 1))
+    (x1, x2), (y1, y2) = known.double() - mean, asked.double() - mean
+    both, alike = (x1.T @ x1 + x2.T @ x2) / 2, (x1.T @ x2 + x2.T @ x1) / 2
+    values, vectors = torch.linalg.eigh(both + ridge * both.trace() / len(both) * torch.eye(len(both)).to(both))
+    whiten = vectors / values.sqrt()
+    directions = whiten @ torch.linalg.eigh(whiten.T @ alike @ whiten).eigenvectors.flip(1)[:, :k]
+    found = torch.cat([y1 @ directions, y2 @ directions])
+    first, second = ((found - found.mean(dim=0)) / found.std(dim=0, correction=0)).chunk(2)
+    return (first * second).mean(dim=0)
