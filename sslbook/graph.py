@@ -101,7 +101,7 @@ def world(
     *,
     number: int = 64,
     parts: tuple[int, ...] = (6, 6, 4),
-    sigma2: float = 8.0,
+    sigma2: float = 4.0,
     seed: int = 0,
 ) -> World:
     """The graph of a world of n pictures, each in every class, with `number` equally likely views of each.

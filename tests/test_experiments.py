@@ -76,7 +76,7 @@ def test_a_number_of_labels_is_that_of_the_drawn_pictures():
 
 
 def test_what_a_line_knows_of_an_eigenfunction_is_asked_of_other_views():
-    """The fit is `evaluate.explained`, whose answer it must be; places and pixels of a view come from the same draws."""
+    """The fit is that of `evaluate.explained`; places and pixels of a view come from the same draws."""
     graphs = experiment("graph")
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(200, 5, generator=generator), torch.randn(100, 5, generator=generator)
