@@ -36,23 +36,36 @@ function firstGrid(code, weight, bias) {
 /** A transposed convolution: (inputs, side, side) to (outputs, 2 side, 2 side). Weights are (inputs, outputs, 4, 4). */
 function twiceAsLarge(x, side, weight, bias) {
   const [outputs, wide] = [bias.length, 2 * side + 2]; // the sums have a margin of 1, the padding, which is cut off
-  const sums = new Float32Array(outputs * wide ** 2);
+  const sums = new Float32Array(outputs * wide * wide);
   const inputs = x.length / side ** 2;
   for (let i = 0; i < inputs; i++) {
-    for (let cell = 0; cell < side ** 2; cell++) {
-      const value = x[i * side ** 2 + cell];
-      if (value === 0) continue; // half of them are, after a ReLU
-      const corner = 2 * Math.floor(cell / side) * wide + 2 * (cell % side);
-      for (let o = 0; o < outputs; o++) addPatch(sums, o * wide ** 2 + corner, wide, weight, (i * outputs + o) * KERNEL ** 2, value);
+    for (let o = 0; o < outputs; o++) {
+      for (let row = 0; row < KERNEL; row++) {
+        const from = ((i * outputs + o) * KERNEL + row) * KERNEL;
+        addRows(sums, (o * wide + row) * wide, x, i * side * side, side, weight, from);
+      }
     }
   }
   return inside(sums, wide, bias);
 }
 
-function addPatch(sums, to, wide, weight, from, value) {
-  for (let row = 0; row < KERNEL; row++) {
-    const [at, w] = [to + row * wide, from + row * KERNEL];
-    for (let column = 0; column < KERNEL; column++) sums[at + column] += value * weight[w + column];
+/** What one row of a kernel adds: every value of the grid of one input, times its four weights, to the sums of one output. */
+function addRows(sums, to, x, at, side, weight, from) {
+  const a = weight[from];
+  const b = weight[from + 1];
+  const c = weight[from + 2];
+  const d = weight[from + 3];
+  const wide = 2 * side + 2;
+  for (let line = 0; line < side; line++) {
+    let place = to + 2 * line * wide;
+    for (let column = 0; column < side; column++) {
+      const value = x[at + line * side + column];
+      sums[place] += value * a;
+      sums[place + 1] += value * b;
+      sums[place + 2] += value * c;
+      sums[place + 3] += value * d;
+      place += 2;
+    }
   }
 }
 
@@ -61,8 +74,9 @@ function inside(sums, wide, bias) {
   const side = wide - 2;
   const y = new Float32Array(bias.length * side ** 2);
   for (let i = 0; i < y.length; i++) {
-    const [o, cell] = [Math.floor(i / side ** 2), i % side ** 2];
-    y[i] = sums[o * wide ** 2 + (Math.floor(cell / side) + 1) * wide + (cell % side) + 1] + bias[o];
+    const line = Math.floor(i / side); // of all grids
+    const o = Math.floor(line / side);
+    y[i] = sums[(o * wide + (line % side) + 1) * wide + (i % side) + 1] + bias[o];
   }
   return y;
 }
