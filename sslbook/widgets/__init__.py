@@ -12,6 +12,7 @@ from sslbook.widgets.clusters import ClusterWall
 from sslbook.widgets.codebook import CodebookWall
 from sslbook.widgets.correlation import CorrelationMatrix
 from sslbook.widgets.gan_game import GanGame
+from sslbook.widgets.generator_walk import GeneratorWalk
 from sslbook.widgets.latent_sliders import LatentSliders
 from sslbook.widgets.latents import LatentExplorer
 from sslbook.widgets.linear_byol import LinearBYOL
@@ -31,6 +32,7 @@ __all__ = [
     "CorrelationMatrix",
     "EmbeddingSphere",
     "GanGame",
+    "GeneratorWalk",
     "LatentExplorer",
     "LatentSliders",
     "LinearBYOL",

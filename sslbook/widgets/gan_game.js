@@ -11,7 +11,7 @@ const [BATCH, SHOWN, ARROWS] = [64, 200, 50];
 const [NEAR, ENOUGH] = [0.3, 0.02]; // a heap is covered if this share of the points is so near
 const REACH = 2.2; // the plane goes from -2.2 to 2.2 in both directions
 const CELLS = 44; // of the surface, along a side
-const [LENGTH, LONGEST] = [0.35, 0.6]; // of an arrow: for a gradient of 1, and at most
+const [LENGTH, LONGEST] = [0.5, 0.7]; // of an arrow: for a gradient of 1, and at most
 const [PAUSE, ROUNDS] = [50, 3]; // while it plays: milliseconds, and rounds in them
 
 const toStop = (rate) => (STOPS * Math.log(rate / SLOWEST)) / Math.log(FASTEST / SLOWEST);
@@ -180,7 +180,7 @@ function partsOf(widget) {
     ],
     again: button("Start again", () => startAgain(widget, model.get("seed"))),
     other: button("Other start", () => startAgain(widget, (model.get("seed") + 1) % SEEDS)),
-    covered: readout("Modes covered", `a mode is a heap of real points; ${percent(ENOUGH)} of the generated ones must be near`),
+    covered: readout("Modes covered", `a mode is a heap of real points; ${percent(ENOUGH)} of the others are near`),
     near: readout("Generated points near a mode"),
     lossOfD: readout("Loss of the discriminator", "1.39 if it cannot tell, 0 if it always can"),
     count: readout("Steps", ""),

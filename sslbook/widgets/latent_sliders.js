@@ -140,15 +140,6 @@ function layout({ parts }) {
 
 // -- draw
 
-/** The pictures of a few codes, painted anew only if the first and the other have changed. */
-function paintedOnce(widget, kind, codes) {
-  const key = String(codes);
-  if (widget.painted[kind]?.key !== key) {
-    widget.painted[kind] = { key, pictures: codes.map((code) => decode(widget.network, code)) };
-  }
-  return widget.painted[kind].pictures;
-}
-
 function draw(widget) {
   const { model, parts, images, about, address } = widget;
   const [own, other, code] = [imageOf(widget), otherOf(widget), codeOf(widget)];
