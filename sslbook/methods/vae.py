@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -82,8 +81,9 @@ class VAE(Method):
             weighs against the KL: half of it is a quarter of beta.
         likelihood: "gaussian" or "bernoulli", see `reconstruction_error`.
         free_bits: nats that each latent may say for nothing, in the batch's mean (Kingma et al.,
-            2016, equation 15).
-        warmup: the share of the training in which beta rises from 0 (Sonderby et al., 2016).
+            2016).
+        warmup: the share of the training in which beta rises from 0 (Bowman et al.,
+            2016).
         reparameterise: False cuts the gradient between z and what it was drawn from.
         sampling: False paints from mu.
         width: channels of the decoder's last grid.
