@@ -13,18 +13,23 @@ from torch import nn
 from sslbook import evaluate, results, sets
 from sslbook.budget import BUDGETS
 from sslbook.images import ImageSet
-from sslbook.methods import VAE
 from sslbook.pretrain import pretrain
+from sslbook.views import Views
 
 SEED, IMAGES = 0, 100
 plan = BUDGETS["cpu"]
 recipe = plan.recipe("VAE")
-whole = recipe.train.get("views") or VAE.views(plan.size)
+whole = recipe.train["views"]
 UNTRAINED = "untrained"
+HALF = recipe.train["epochs"] // 2
 CHANGES = {  # what is changed: arguments of VAE, of pretrain
     UNTRAINED: ({}, {}),
     "the recipe": ({}, {}),
-    "half the epochs": ({}, {"epochs": recipe.train["epochs"] // 2}),
+    "half the epochs": ({}, {"epochs": HALF}),
+    "half, sigma 0.1": ({"sigma": 0.1}, {"epochs": HALF}),
+    "half, not mirrored": ({}, {"epochs": HALF, "views": Views(replace(view, flip=0.0) for view in whole)}),
+    "half, 8 latents": ({"latents": 8}, {"epochs": HALF}),
+    "half, half the rate": ({}, {"epochs": HALF, "lr": recipe.train["lr"] / 2}),
 }
 
 
