@@ -26,9 +26,9 @@ CHANGES = {  # what is changed: arguments of VAE, of pretrain
     UNTRAINED: ({}, {}),
     "the recipe": ({}, {}),
     "half the epochs": ({}, {"epochs": HALF}),
-    "half, sigma 0.1": ({"sigma": 0.1}, {"epochs": HALF}),
+    "half, sigma 0.05": ({"sigma": 0.05}, {"epochs": HALF}),
     "half, not mirrored": ({}, {"epochs": HALF, "views": Views(replace(view, flip=0.0) for view in whole)}),
-    "half, 8 latents": ({"latents": 8}, {"epochs": HALF}),
+    "half, 32 latents": ({"latents": 32}, {"epochs": HALF}),
     "half, half the rate": ({}, {"epochs": HALF, "lr": recipe.train["lr"] / 2}),
 }
 
