@@ -262,8 +262,9 @@ def test_what_stands_for_batch_norm_is_a_factor_and_a_bias_for_each_channel():
 
 @pytest.mark.parametrize("make", [lambda: make_encoder("convnet"), resnet18], ids=["convnet", "resnet18"])
 def test_a_saved_discriminator_is_a_plain_encoder_with_the_same_features(make, tmp_path):
+    torch.manual_seed(0)
     encoder = make()
-    method = GAN(encoder)
+    method = GAN(encoder, scale=1.5)
     for p in method.encoder.parameters():
         p.data.add_(0.01 * torch.randn_like(p))
     name = "convnet" if encoder.features_dim == 128 else "resnet18"
@@ -274,8 +275,8 @@ def test_a_saved_discriminator_is_a_plain_encoder_with_the_same_features(make, t
     loaded = pretrained.load_encoder(tmp_path / "encoder.safetensors")
     assert loaded.state_dict().keys() == make_encoder(name).state_dict().keys()
     expected = evaluate.embed(method.encoder, IMAGES)
-    torch.testing.assert_close(evaluate.embed(loaded, IMAGES), expected)
-    assert expected.std(dim=0).mean() > 1e-3
+    apart = (evaluate.embed(loaded, IMAGES) - expected).norm() / expected.norm()
+    assert apart < 1e-5 < 1e-4 < expected.std(dim=0).mean() / expected.mean()
 
 
 # -- pictures
