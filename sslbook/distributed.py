@@ -91,6 +91,11 @@ def rand(shape: Sequence[int]) -> Tensor:
     return shard(torch.rand(shape[0] * world_size(), *shape[1:]))
 
 
+def randn(shape: Sequence[int]) -> Tensor:
+    """The same from a standard normal."""
+    return shard(torch.randn(shape[0] * world_size(), *shape[1:]))
+
+
 def all_gather(x: Tensor) -> Tensor:
     """The rows of all processes, in order of rank: (n, ...) to (processes * n, ...); every process has as many.
 

@@ -1,12 +1,15 @@
-"""Batch norms that know of several devices: one statistic for all, or one for each part of the batch."""
+"""Batch norms that know of several devices: one statistic for all, or one for each part of the batch; or none at all,
+and spectral norm, for a discriminator."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from sslbook.distributed import all_reduce_mean, world_size
+from sslbook.losses import full_precision
 
 
 class SplitBatchNorm2d(nn.BatchNorm2d):
@@ -105,3 +108,79 @@ def sync_batch_norm(module: nn.Module) -> None:
                 synced.running_mean, synced.running_var = norm.running_mean, norm.running_var
                 synced.num_batches_tracked = norm.num_batches_tracked
                 setattr(parent, name, synced.train(norm.training))
+
+
+class NoBatchNorm2d(nn.BatchNorm2d):
+    """What stands where a batch norm was taken out: y = scale * x + bias, with a bias for each channel that is trained.
+
+    It knows nothing of a batch, and does in training what it does in eval mode. Its state dict is that of
+    `nn.BatchNorm2d` with mean 0, variance 1 and weight `scale`, which computes the same in eval mode: so what was
+    trained with it is loaded into a network with batch norm.
+    """
+
+    def __init__(self, num_features: int, scale: float, **options):
+        super().__init__(num_features, **options)
+        nn.init.constant_(self.weight, scale).requires_grad_(False)
+        self.running_var.fill_(1 - self.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = (p.to(x.dtype).view(-1, 1, 1) for p in (self.weight, self.bias))
+        return x * weight + bias
+
+
+def without_batch_norm(module: nn.Module, scale: float = 1.0) -> nn.Module:
+    """Take every `nn.BatchNorm2d` inside a module out, in place; a factor and a trained bias stay for each channel.
+
+    Args:
+        scale: the factor. Batch norm kept the signal at one size; without it each ReLU takes half of the squares away,
+            which sqrt(2) gives back, and spectral norm takes more.
+
+    Raises:
+        ValueError: scale is not positive.
+    """
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, got {scale}")
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            plain = NoBatchNorm2d(child.num_features, scale, eps=child.eps).to(child.running_mean)
+            setattr(module, name, plain.train(child.training))
+        else:
+            without_batch_norm(child, scale)
+    return module
+
+
+class SpectralNorm(nn.Module):
+    """A weight divided by its largest singular value sigma (Miyato et al., 2018, equation 8).
+
+    sigma is that of the matrix (outputs, all else), by the power iteration (algorithm 1): u and v follow its singular
+    vectors, one step each time that the weight is asked for in training, none in eval mode.
+    """
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        rows = weight.detach().flatten(1)
+        self.register_buffer("u", F.normalize(rows.new_empty(rows.shape[0]).normal_(), dim=0))
+        self.register_buffer("v", F.normalize(rows.new_empty(rows.shape[1]).normal_(), dim=0))
+        for _ in range(20):
+            self.iterate(rows)
+
+    @torch.no_grad()
+    def iterate(self, rows: Tensor) -> None:
+        self.v.copy_(F.normalize(rows.T @ self.u, dim=0))
+        self.u.copy_(F.normalize(rows @ self.v, dim=0))
+
+    @full_precision
+    def forward(self, weight: Tensor) -> Tensor:
+        rows = weight.flatten(1)
+        if self.training:
+            self.iterate(rows)
+        u, v = self.u.clone(), self.v.clone()  # the next step must not change what the gradient needs
+        return weight / (u @ rows @ v)
+
+
+def spectral_norm(module: nn.Module) -> nn.Module:
+    """Put spectral norm on every convolution and linear layer inside a module, in place, where there is none yet."""
+    for layer in list(module.modules()):
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not is_parametrized(layer):
+            register_parametrization(layer, "weight", SpectralNorm(layer.weight))
+    return module

@@ -1,9 +1,10 @@
-"""LARS, the cosine schedule with warm-up, and which parameters get no weight decay."""
+"""LARS, the cosine schedule with warm-up, and which parameters get no weight decay, or no gradient for a while."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
 import torch
@@ -107,3 +108,16 @@ def warmup_cosine(step: int, total: int, warmup: int = 0) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+@contextlib.contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Inside, its weights get no gradient, and let one pass."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for p in trained:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in trained:
+            p.requires_grad_(True)

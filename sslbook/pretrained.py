@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from sslbook import methods, vit
 from sslbook.checkpoint import CheckpointError
@@ -72,11 +73,26 @@ def _build(method: str, encoder: str, arguments: dict, state: dict[str, Tensor])
 
 
 def save_encoder(path: str | os.PathLike, encoder: nn.Module, name: str, size: int) -> None:
-    """Write an encoder that `make_encoder(name, size)` made. The command line and the chapters write this one format.
+    """Write an encoder that `make_encoder(name, size)` made. Spectral norm is written as the weights that it gives,
+    and what stands in the place of batch norm as a batch norm, so that `load_encoder` has no need to know of them.
+    The command line and the chapters write this one format.
 
     `safetensors.torch.load_file` gives its state dict where there is no `sslbook`; *Your own images* shows how.
     """
-    _write(path, encoder.state_dict(), dict(encoder=name, size=size))
+    _write(path, plain_state(encoder), dict(encoder=name, size=size))
+
+
+def plain_state(network: nn.Module) -> dict[str, Tensor]:
+    """The state dict without parametrizations, such as spectral norm: of a weight what they make of it in eval mode."""
+    state, training = network.state_dict(), network.training
+    for place, layer in network.eval().named_modules():
+        if is_parametrized(layer):
+            prefix = f"{place}." if place else ""
+            for name in layer.parametrizations:
+                state = {k: x for k, x in state.items() if not k.startswith(f"{prefix}parametrizations.{name}.")}
+                state[f"{prefix}{name}"] = getattr(layer, name)
+    network.train(training)
+    return state
 
 
 def load_encoder(path: str | os.PathLike) -> nn.Module:
