@@ -22,7 +22,7 @@ LAYERS = [
     "chapter",
     "widgets figures ideas",
     "speedrun removals",
-    "patients judging",
+    "patients judging samples",
     "budget",
     "finetune",
     "pretrain",

@@ -150,11 +150,11 @@ class GAN(Method):
         with torch.no_grad():
             painted = self.paint(len(images), images)
         images = images.detach().requires_grad_(self.penalty > 0)
+        penalty = images.new_zeros(())
         with torch.autocast(images.device.type, enabled=False):  # a gradient's gradient wants it
             real = self.logits(images)
-        penalty = images.new_zeros(())
-        if self.penalty:
-            penalty = self.penalty / 2 * squared_gradient(real, images).mean()
+            if self.penalty:
+                penalty = self.penalty / 2 * squared_gradient(real, images).mean()
         fake = self.logits(painted)
         right = torch.cat([real > 0, fake < 0]).float().mean()
         loss = discriminator_loss(real, fake, self.kind) + penalty
