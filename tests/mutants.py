@@ -155,6 +155,53 @@ MISTAKES = {
             "x = resized_crop(x, parameters.box, p.flip, self.size)",
         ),
     },
+    ("methods/gan.py", "test_gan.py"): {
+        "the generator wants to be found out": ("else F.softplus(-fake).mean()", "else F.softplus(fake).mean()"),
+        "hinge without its margin": ("F.relu(1 + fake).mean()", "F.relu(fake).mean()"),
+        "the penalty is not squared": ("return gradient.square().sum", "return gradient.abs().sum"),
+        "the penalty has no gradient": (
+            "squared_gradient(real, images).mean()",
+            "squared_gradient(real, images).mean().detach()",
+        ),
+        "the penalty is not halved": ("self.penalty / 2 * squared", "self.penalty * squared"),
+        "the penalty in half precision": ("torch.autocast(images.device.type, enabled=False)", "torch.enable_grad()"),
+        "the generator's turn moves the discriminator": ("with frozen(self.discriminator):", "if True:"),
+        "both players have one rate": ("(GENERATOR, self.rate_g)", "(GENERATOR, 1.0)"),
+        "a sample's pictures depend on each other": ("        self.generator.eval()\n", ""),
+    },
+    ("norms.py", "test_gan.py"): {
+        "the factor is left out": ("return x * weight + bias", "return x + bias"),
+        "without batch norm no bias learns": (
+            "def forward(self, x: Tensor) -> Tensor:\n        weight, bias = (p.to",
+            "def forward(self, x: Tensor) -> Tensor:\n        weight, bias = (p.detach().to",
+        ),
+        "a saved factor is another's": ("self.running_var.fill_(1 - self.eps)", "self.running_var.fill_(0.5)"),
+        "looking moves u and v": (
+            "        if self.training:\n            self.iterate(rows)",
+            "        self.iterate(rows)",
+        ),
+        "u stands still": ("self.u.copy_(F.normalize(rows @ self.v, dim=0))", "pass"),
+        "sigma is a constant to the gradient": ("weight / (u @ rows @ v)", "weight / (u @ rows @ v).detach()"),
+    },
+    ("pretrained.py", "test_gan.py -k saved"): {
+        "saved before the norm": (
+            'state[f"{prefix}{name}"] = getattr(layer, name)',
+            'state[f"{prefix}{name}"] = layer.parametrizations[name].original',
+        ),
+        "saving leaves it in eval mode": ("    network.train(training)\n", ""),
+    },
+    ("samples.py", "test_samples.py"): {
+        "the means are left out": ("return (apart + c_x", "return (c_x"),
+        "the deviations overlap but once": ("- 2 * overlap", "- overlap"),
+        "a product that is not symmetric": ("root @ c_y @ root)", "c_x @ c_y)"),
+        "shares are counts": ("minlength=len(self.names)) / len(guesses)", "minlength=len(self.names)) / 1"),
+    },
+    ("optim.py", "test_gan.py -k frozen"): {
+        "what was frozen is set free": (
+            "[p for p in module.parameters() if p.requires_grad]\n    for p in trained",
+            "list(module.parameters())\n    for p in trained",
+        ),
+    },
     ("norms.py", "test_moco.py"): {
         "the parts share one statistic": (
             "x.tensor_split(max(1, min(self.splits // world_size(), len(x) // 2)))",
