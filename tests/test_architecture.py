@@ -175,6 +175,18 @@ ELSEWHERE = {
     },
     "IJEPA": {"sslbook/widgets/latents.js", "sslbook/widgets/latents.py", TARGETS},  # its network goes into a page
     "BEiT": {"sslbook/widgets/codebook.js", "sslbook/widgets/codebook.py", TARGETS},  # whose guesses the wall shows
+    "VAE": {  # its decoder goes into a page
+        "experiments/beit_study.py",  # whose tokeniser is a VQ-VAE
+        "sslbook/widgets/latent_sliders.js",
+        "sslbook/widgets/latent_sliders.py",
+    },
+    "GAN": {  # its generator goes into a page, and its game is played on a plane
+        "sslbook/widgets/__init__.py",
+        "sslbook/widgets/gan_game.js",
+        "sslbook/widgets/gan_game.py",
+        "sslbook/widgets/generator_walk.js",
+        "sslbook/widgets/generator_walk.py",
+    },
     "DINO": {"sslbook/official.py"},
     "DeepCluster": {"sslbook/official.py"},
     "MoCo": {"sslbook/official.py"},  # its authors' checkpoints

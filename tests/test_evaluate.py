@@ -1,3 +1,4 @@
+import math
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -511,3 +512,70 @@ def test_information_is_the_mutual_information_of_numpy():
 def test_information_refuses_codes_of_other_images():
     with pytest.raises(ValueError, match=r"codes must be \(N, L\)"):
         evaluate.information(torch.zeros(3, 4).long(), torch.zeros(4).long())
+
+
+# ---- what each latent says
+
+
+def factors_and_noise(n=4096):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(n, 2, generator=generator)
+    classes = torch.randint(8, (n,), generator=generator)
+    return {"hue": values[:, 0], "x": values[:, 1], "class": classes}, torch.randn(n, 5, generator=generator)
+
+
+def test_codes_that_are_the_factors_have_the_whole_gap_and_noise_has_none():
+    factors, noise = factors_and_noise()
+    codes = torch.cat([noise[:, :2], torch.stack([3 - 7 * factors["x"], factors["hue"].exp()], dim=1)], dim=1)
+    of_values = {name: factors[name] for name in ("hue", "x")}
+    assert evaluate.mutual_information_gap(codes, of_values) == pytest.approx(1, abs=0.03)
+    assert evaluate.mutual_information_gap(noise, factors) < 0.01
+    found = evaluate.factor_information(codes, of_values)
+    assert found.shape == (4, 2) and found[3, 0] == pytest.approx(1) and found[2, 1] == pytest.approx(1, abs=0.01)
+    by_chance = 81 / 2 / 4096 / math.log(10)
+    assert found[:2].mean() == pytest.approx(by_chance, rel=0.3), "the bias that the docstring names"
+
+
+def test_two_latents_that_say_the_same_have_no_gap():
+    factors, noise = factors_and_noise()
+    both = torch.stack([factors["x"], -2 * factors["x"], noise[:, 0]], dim=1)
+    assert evaluate.mutual_information_gap(both, {"x": factors["x"]}) == pytest.approx(0, abs=0.01)
+    # x is said whole, of the hue nothing: the mean of two gaps
+    half = evaluate.mutual_information_gap(both[:, 1:], {name: factors[name] for name in ("x", "hue")})
+    assert half == pytest.approx(0.5, abs=0.02)
+
+
+def test_information_is_a_share_of_the_factor_s_entropy():
+    """A code of ten parts says half a class of two where it says which of four: known by counting."""
+    classes = torch.arange(4000) % 4
+    code = (classes >= 2).float()[:, None]
+    found = evaluate.factor_information(code, {"class": classes, "half": classes // 2, "odd": classes % 2})
+    torch.testing.assert_close(found, torch.tensor([[0.5, 1.0, 0.0]]))
+
+
+def test_a_latent_that_says_nothing_has_no_information():
+    factors, _ = factors_and_noise()
+    assert evaluate.factor_information(torch.full((4096, 2), 0.3), factors).max() == 0
+
+
+@pytest.mark.parametrize(
+    "codes, factors, options, match",
+    [
+        (torch.zeros(4, 2), {}, {}, "no factors"),
+        (torch.zeros(4, 2), {"x": torch.zeros(3)}, {}, r"codes must be \(N, latents\)"),
+        (torch.zeros(4), {"x": torch.zeros(4)}, {}, r"codes must be \(N, latents\)"),
+        (torch.zeros(4, 2), {"x": torch.zeros(4)}, {"bins": 1}, "bins must be at least 2"),
+        (torch.full((4, 2), torch.nan), {"x": torch.zeros(4)}, {}, "4 of 4 rows of features are not finite"),
+        (torch.zeros(4, 1), {"x": torch.zeros(4)}, {}, "needs two latents"),
+    ],
+)
+def test_codes_and_factors_that_do_not_fit_are_refused(codes, factors, options, match):
+    with pytest.raises(ValueError, match=match):
+        evaluate.mutual_information_gap(codes, factors, **options)
+
+
+def test_active_units_are_those_whose_mean_moves():
+    mu = torch.randn(1000, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.2, 0.09, 0.0]) + 5
+    assert evaluate.active_units(mu) == 2 and evaluate.active_units(mu, least=0.5) == 1
+    with pytest.raises(ValueError, match=r"mu must be \(N, latents\)"):
+        evaluate.active_units(mu[:, 0])

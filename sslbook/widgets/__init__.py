@@ -11,6 +11,7 @@ from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.clusters import ClusterWall
 from sslbook.widgets.codebook import CodebookWall
 from sslbook.widgets.correlation import CorrelationMatrix
+from sslbook.widgets.latent_sliders import LatentSliders
 from sslbook.widgets.latents import LatentExplorer
 from sslbook.widgets.linear_byol import LinearBYOL
 from sslbook.widgets.masked_words import MaskedWords
@@ -29,6 +30,7 @@ __all__ = [
     "CorrelationMatrix",
     "EmbeddingSphere",
     "LatentExplorer",
+    "LatentSliders",
     "LinearBYOL",
     "MAEExplorer",
     "MaskedWords",

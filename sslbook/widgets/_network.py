@@ -1,4 +1,4 @@
-"""A network's weights as a page carries them; transformer.js takes them apart by name again."""
+"""A network's weights as a page carries them; weights.js takes them apart by name again."""
 
 from __future__ import annotations
 

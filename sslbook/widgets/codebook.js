@@ -1,5 +1,5 @@
 // CodebookWall: codebooks, a picture in their codes, and what the network in the page guesses under a mask. Follows
-// page.js and transformer.js.
+// page.js, weights.js and transformer.js.
 
 const PANELS = { masked: "Picture, masked", coded: "In codes", guessed: "Guessed" };
 

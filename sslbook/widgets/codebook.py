@@ -43,7 +43,7 @@ class CodebookWall(anywidget.AnyWidget):
         ValueError: what is given does not fit together.
     """
 
-    _esm = source("page.js", "transformer.js", "codebook.js")
+    _esm = source("page.js", "weights.js", "transformer.js", "codebook.js")
     _css = source("widgets.css", "codebook.css")
     pixels = traitlets.Bytes().tag(sync=True)  # (N, 3, S, S) uint8
     shape = traitlets.List().tag(sync=True)  # [N, S, side of a patch]

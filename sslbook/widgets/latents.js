@@ -1,8 +1,9 @@
-// LatentExplorer: paint what an I-JEPA sees and what it is asked; the network in this page predicts. Follows page.js
-// and transformer.js.
+// LatentExplorer: paint what an I-JEPA sees and what it is asked; the network in this page predicts. Follows page.js,
+// weights.js and transformer.js.
 
 const [NEITHER, CONTEXT, TARGET] = [0, 1, 2];
 const BRUSHES = [["1", "Context"], ["2", "Target"], ["0", "Neither"]];
+const HERE = "The network runs in this page. Click or drag over patches; by keyboard, arrow keys and space.";
 const TITLES = { picture: "Picture", true: "True features", predicted: "Predicted", nearest: "Nearest patches" };
 
 // -- the network
@@ -59,7 +60,7 @@ export function nearestPatch(feature, latents, own) {
 function stateOf(model) {
   const about = model.get("network");
   const { dim, grid, size } = about;
-  const [patches, labels, weights] = [grid ** 2, model.get("labels"), model.get("weights")];
+  const [patches, labels] = [grid ** 2, model.get("labels")];
   const images = picturesOf(model, "pixels", size, size);
   const flat = fromHalves(array(model, "latents", Uint16Array));
   const latents = images.map((_, n) => Array.from({ length: patches }, (_, i) => rowOf(flat, n * patches + i, dim)));
@@ -74,8 +75,9 @@ function stateOf(model) {
     draws: 0, // how often a new mask was asked for
     brush: CONTEXT,
     painting: false,
-    link: weights.url ? weights : null, // where the weights are, if they did not come with the page
-    network: weights.url ? null : networkOf(fromHalves(array(model, "weights", Uint16Array)), about),
+    network: null, // until the weights are there
+    networkOf,
+    words: { here: HERE, without: "nothing is predicted" },
   };
 }
 
@@ -133,8 +135,7 @@ function partsOf(widget) {
     R2: readout("R\u00b2 of the prediction", "0 is the mean over the pictures, 1 is perfect"),
     seen: readout("Patches seen"),
     asked: readout("Patches asked"),
-    status: make("p", { class: "sslw-note", role: "status" }),
-    again: button("Try again", () => load(widget)),
+    network: networkPart(widget),
     live: liveText(),
   };
 }
@@ -189,12 +190,11 @@ function panelPart({ about }, kind, above) {
 }
 
 function layout({ parts }) {
-  const { thumbs, panels, brush, buttons, R2, seen, asked, status, again, live } = parts;
-  again.hidden = true;
+  const { thumbs, panels, brush, buttons, R2, seen, asked, network, live } = parts;
   return [
     thumbs.row,
     make("div", { class: "sslw-panels" }, Object.values(panels).map(({ item }) => item)),
-    make("div", { class: "sslw-state" }, status, again),
+    network.item,
     make("div", { class: "sslw-controls" }, brush.row, make("div", { class: "sslw-buttons" }, buttons)),
     readoutList([R2, seen, asked]),
     live,
@@ -285,43 +285,16 @@ function describe(widget, own) {
   if (!widget.painting && parts.live.textContent !== news) parts.live.textContent = news;
 }
 
-// -- the weights
-
-/** Fetch the weights where they are a file beside the page. */
-async function load(widget) {
-  const { link, parts, about } = widget;
-  parts.again.hidden = true;
-  parts.status.textContent = `Loading the network, ${rounded(link.bytes / 1e6, 1)} MB.`;
-  try {
-    const bits = await fetched(widget.model, "weights", Uint16Array);
-    if (widget.gone) return;
-    widget.network = networkOf(fromHalves(bits), about);
-    ready(widget);
-    draw(widget);
-  } catch (error) {
-    if (widget.gone) return;
-    console.warn("The network did not come:", error);
-    parts.status.textContent = "The network did not come, so nothing is predicted. A page opened as a file needs a server.";
-    parts.again.hidden = false;
-  }
-}
-
-function ready({ parts }) {
-  parts.status.textContent = "The network runs in this page. Click or drag over patches; by keyboard, arrow keys and space.";
-}
-
 function render({ model, el }) {
   const root = makeRoot(el, "latents", "Latent explorer");
   const widget = { model, ...stateOf(model) };
   widget.parts = partsOf(widget);
   root.style.setProperty("--grid", widget.grid);
   root.append(...layout(widget));
-  if (widget.network) ready(widget);
+  const callOff = bringNetwork(widget, root);
   const stop = keepDrawn(widget, root, { kind: "latents", fields: fieldsOf(widget), traits: ["image", "cells"], draw });
-  const ignore = widget.link && whenNear(root, () => load(widget));
   return () => {
-    widget.gone = true;
-    ignore?.();
+    callOff();
     stop();
   };
 }

@@ -41,7 +41,7 @@ class LatentExplorer(anywidget.AnyWidget):
         ValueError: method, images or labels are of another kind, shape or number, or the network is too large.
     """
 
-    _esm = source("page.js", "transformer.js", "latents.js")
+    _esm = source("page.js", "weights.js", "transformer.js", "latents.js")
     _css = source("widgets.css", "latents.css")
     pixels = traitlets.Bytes().tag(sync=True)  # (N, 3, S, S) uint8
     network = traitlets.Dict().tag(sync=True)  # sizes, see `_sizes`, and the names of the weights

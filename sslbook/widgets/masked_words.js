@@ -1,4 +1,5 @@
-// MaskedWords: a sentence, its hidden words, and what the network in the page expects. Follows page.js, transformer.js.
+// MaskedWords: a sentence, its hidden words, and what the network in the page expects. Follows page.js,
+// weights.js and transformer.js.
 
 const MASK = 0; // the number of the word that hides another
 const SHOWN = 8; // guesses that get a bar

@@ -36,7 +36,7 @@ class MaskedWords(anywidget.AnyWidget):
         ValueError: the network, examples, vocabulary or places do not fit together, or the network is too large.
     """
 
-    _esm = source("page.js", "transformer.js", "masked_words.js")
+    _esm = source("page.js", "weights.js", "transformer.js", "masked_words.js")
     _css = source("widgets.css", "masked_words.css")
     shape = traitlets.List().tag(sync=True)  # [length, dim, blocks, heads, words]
     weights = traitlets.Bytes().tag(sync=True)  # float32, one tensor after the other

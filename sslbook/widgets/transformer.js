@@ -1,5 +1,4 @@
-// A small Transformer, forward only, in plain JavaScript: the arithmetic of sslbook.text and sslbook.vit; and how its
-// weights come into a page. Follows page.js.
+// A small Transformer, forward only, in plain JavaScript: the arithmetic of sslbook.text and sslbook.vit. Follows page.js.
 //
 // A table is {rows, columns, data}, data a Float64Array, row by row.
 
@@ -13,47 +12,6 @@ function tableOf(rows, columns) {
 
 /** The rows from `first` on. */
 const rowsFrom = ({ rows, columns, data }, first) => ({ rows: rows - first, columns, data: data.subarray(first * columns) });
-
-// -- the weights
-
-/** Numbers of float16, as a Uint16Array has their bits, as float32. */
-export function fromHalves(bits) {
-  return Float32Array.from(bits, (h) => {
-    const [sign, exponent, fraction] = [h >> 15 ? -1 : 1, (h >> 10) & 31, h & 1023];
-    return exponent ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024) : sign * 2 ** -24 * fraction;
-  });
-}
-
-/** A Bytes trait, fetched where a page has it as a file of its own: a promise of a typed array. */
-async function fetched(model, name, Type) {
-  const { url } = model.get(name);
-  if (!url) return array(model, name, Type);
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${response.status} for ${url}`);
-  return new Type(await response.arrayBuffer());
-}
-
-/** Begin once the reader comes near; the returned function calls it off. */
-function whenNear(root, begin) {
-  const observer = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    observer.disconnect();
-    begin();
-  }, { rootMargin: "300px" });
-  observer.observe(root);
-  return () => observer.disconnect();
-}
-
-/** The weights by name, as views into one Float32Array; `parts` are [[name, length]]. */
-export function readWeights(numbers, parts) {
-  const found = {};
-  let from = 0;
-  for (const [name, length] of parts) {
-    found[name] = numbers.subarray(from, from + length);
-    from += length;
-  }
-  return found;
-}
 
 // -- the network
 

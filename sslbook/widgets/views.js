@@ -215,17 +215,3 @@ function blurMatrix(sigma, kernelSize, length) {
     }),
   );
 }
-
-/** n uniform float32 numbers from an integer seed (mulberry32): the same on every page. */
-export function uniforms(n, seed) {
-  let state = seed >>> 0;
-  return Float32Array.from({ length: n }, () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 8) / 2 ** 24;
-  });
-}
-
-/** The numbers after the `times`-th press of a button that draws anew; what Python drew from `seed` comes before. */
-export const drawnAgain = (n, seed, times) => uniforms(n, Math.imul(seed + 1, 0x9e3779b1) + times);
