@@ -292,7 +292,7 @@ def _shared(a: Tensor, b: Tensor) -> float:
 
 
 def mutual_information_gap(codes: Tensor, factors: dict[str, Tensor], bins: int = 10) -> float:
-    """MIG (Chen et al., 2018, equation 6): by how much the latent that says most of a factor says more than the second.
+    """MIG (Chen et al., 2018, section 4): by how much the latent that says most of a factor says more than the second.
 
     The mean over factors, in [0, 1]: 1 if each factor has a latent to itself which says all of it, 0 if every factor is
     said by none, or by two alike. Takes and raises what `factor_information` does; there must be two latents.
@@ -305,7 +305,7 @@ def mutual_information_gap(codes: Tensor, factors: dict[str, Tensor], bins: int 
 
 def active_units(mu: Tensor, least: float = 0.01) -> int:
     """How many latents say anything: those whose mean mu (N, latents) has a variance over the images above `least`
-    (Burda et al., 2016, section 5.2)."""
+    (Burda et al., 2016, section 5)."""
     if mu.ndim != 2 or len(mu) < 2:
         raise ValueError(f"mu must be (N, latents), two rows at least; got {tuple(mu.shape)}")
     return int((_finite(mu).var(dim=0) > least).sum())

@@ -227,7 +227,7 @@ def test_a_method_is_named_in_its_own_files_only(name):
     stem, entry = module(name), METHODS[name]
     own = [rf"sslbook/methods/{stem}\.py", rf"tools/ideas/{stem}\.py", r"sslbook/widgets/choosing\.\w+"]
     own += [rf"experiments/{stem.split('_')[0]}_\w+\.py", r"sslbook/patients\.py"]
-    pattern = re.compile(rf"\b({name}|{re.escape(entry.label)}|{stem})\b")
+    pattern = re.compile(rf"(?<!-)\b({name}|{re.escape(entry.label)}|{stem})\b")  # a VQ-VAE is no VAE
     found = {file for file, text in files_that_may_name_none().items() if pattern.search(text)}
     others = {file for file in found if not any(re.fullmatch(kind, file) for kind in own)}
     assert others <= ELSEWHERE.get(name, set()), "read the registry instead"
