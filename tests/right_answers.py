@@ -260,6 +260,38 @@ def masked_error(pred, target, mask):
     return ((pred - target) ** 2)[mask].mean()
 """,
     },
+    "vae": {
+        "implement-kl": """
+def kl(mu, logvar):
+    sigma = torch.exp(logvar / 2)
+    return (mu * mu + sigma * sigma - 1) / 2 - sigma.log()
+""",
+        "implement-bound": """
+def minus_elbo(x, mu, logvar, eps, decode, s):
+    painted = decode(torch.addcmul(mu, logvar.exp().sqrt(), eps))
+    bounds = []
+    for picture, ours, m, v in zip(x, painted, mu, logvar):
+        bounds.append((((picture - ours) / s) ** 2).sum() / 2 + (m**2 + v.exp() - v - 1).sum() / 2)
+    return torch.stack(bounds)
+""",
+    },
+    "gan": {
+        "implement-losses": """
+def losses(real, made):
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    discriminator = entropy(real, torch.ones_like(real)) + entropy(made, 0 * made.detach())
+    return discriminator, entropy(made, torch.ones_like(made))
+""",
+        "implement-slope": """
+def slope_penalty(discriminator, x):
+    total = 0.0
+    for row in x.detach():
+        row = row.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(discriminator(row[None])[0], row, create_graph=True)
+        total = total + (gradient**2).sum() / len(x)
+    return total
+""",
+    },
     "evaluation": {
         "implement-knn": """
 def knn_predict(train_features, train_labels, test_features, k, temperature):
