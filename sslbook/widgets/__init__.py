@@ -11,6 +11,8 @@ from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.clusters import ClusterWall
 from sslbook.widgets.codebook import CodebookWall
 from sslbook.widgets.correlation import CorrelationMatrix
+from sslbook.widgets.gan_game import GanGame
+from sslbook.widgets.generator_walk import GeneratorWalk
 from sslbook.widgets.latent_sliders import LatentSliders
 from sslbook.widgets.latents import LatentExplorer
 from sslbook.widgets.linear_byol import LinearBYOL
@@ -29,6 +31,8 @@ __all__ = [
     "CodebookWall",
     "CorrelationMatrix",
     "EmbeddingSphere",
+    "GanGame",
+    "GeneratorWalk",
     "LatentExplorer",
     "LatentSliders",
     "LinearBYOL",

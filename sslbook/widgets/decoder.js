@@ -81,6 +81,15 @@ function inside(sums, wide, bias) {
   return y;
 }
 
+/** The pictures of some codes, painted anew only if the codes have changed; `widget.painted` keeps them by kind. */
+function paintedOnce(widget, kind, codes) {
+  const key = String(codes);
+  if (widget.painted[kind]?.key !== key) {
+    widget.painted[kind] = { key, pictures: codes.map((code) => decode(widget.network, code)) };
+  }
+  return widget.painted[kind].pictures;
+}
+
 // -- codes
 
 const lengthOf = (code) => Math.sqrt(code.reduce((sum, v) => sum + v * v, 0));

@@ -82,8 +82,8 @@ function partsOf(widget) {
     others: thumbnails("Morph to", images, nameOf, (i) => go(widget, { other: i })),
     network: networkPart(widget),
     picture: panelPart(widget, "Picture"),
-    again: panelPart(widget, "Its reconstruction"),
-    painted: panelPart(widget, "The code, painted"),
+    again: panelPart(widget, "Reconstruction"),
+    painted: panelPart(widget, "Code, painted"),
     sliders: latents.map((latent) => ({ latent, ...latentPart(widget, latent) })),
     rest: make("p", { class: "sslw-note" }, restWords(latents.length, about.latents)),
     buttons: [
@@ -127,8 +127,8 @@ function layout({ parts }) {
     thumbs.row,
     make("div", { class: "sslw-panels" }, picture.item, again.item, painted.item),
     network.item,
-    make("div", { class: "sslw-controls", role: "group", "aria-label": "Latents" }, sliders.map(({ row }) => row), rest),
     make("div", { class: "sslw-buttons" }, buttons),
+    make("div", { class: "sslw-controls", role: "group", "aria-label": "Latents" }, sliders.map(({ row }) => row), rest),
     make("h4", {}, "Morph to another picture"),
     others.row,
     t.row,
@@ -139,15 +139,6 @@ function layout({ parts }) {
 }
 
 // -- draw
-
-/** The pictures of a few codes, painted anew only if the first and the other have changed. */
-function paintedOnce(widget, kind, codes) {
-  const key = String(codes);
-  if (widget.painted[kind]?.key !== key) {
-    widget.painted[kind] = { key, pictures: codes.map((code) => decode(widget.network, code)) };
-  }
-  return widget.painted[kind].pictures;
-}
 
 function draw(widget) {
   const { model, parts, images, about, address } = widget;
