@@ -413,6 +413,38 @@ MISTAKES = {
         "masks are always scattered": ("if not self.blockwise:", "if True:"),
         "the tokeniser learns on": ("tokeniser.requires_grad_(False)", "tokeniser"),
     },
+    ("methods/vae.py", "test_vae.py"): {
+        "the KL has the wrong sign": ("loss = error + beta * paid.sum()", "loss = error - beta * paid.sum()"),
+        "the KL lacks its half": (
+            "(mu.square() + logvar.exp() - 1 - logvar) / 2",
+            "(mu.square() + logvar.exp() - 1 - logvar)",
+        ),
+        "sigma is the variance": ("mu + (logvar / 2).exp() * eps", "mu + logvar.exp() * eps"),
+        "sigma of the pixels is ignored": (".square() / (2 * sigma**2)", ".square()"),
+        "a mean over pixels": (".flatten(1).sum(dim=1)", ".flatten(1).mean(dim=1)"),
+        "free bits are for the sum": (
+            "paid = all_reduce_mean(said).clamp(",
+            "paid = all_reduce_mean(said).sum().clamp(",
+        ),
+        "one eps for all pictures": ("randn(mu.shape)", "randn(mu.shape)[:1]"),
+        "the gradient stops at the code": ("return z if self.reparameterise else z.detach()", "return z.detach()"),
+        "beta does not rise": ("beta *= self.now.progress / self.warmup", "beta *= 1"),
+        "half precision stays": ("@full_precision\ndef kl_to_normal", "def kl_to_normal"),
+        "another size is found out late": ("self._check_size(side, side)", "pass"),
+    },
+    ("evaluate.py", "test_evaluate.py -k 'latent or codes_that or active or information or gap'"): {
+        "information is not divided by the factor's entropy": (
+            "max(0.0, entropy_a + entropy_b - both) / entropy_b if entropy_b > 0",
+            "max(0.0, entropy_a + entropy_b - both) if entropy_b > 0",
+        ),
+        "it is divided by the code's entropy": (
+            "both) / entropy_b if entropy_b > 0",
+            "both) / entropy_a if entropy_a > 0",
+        ),
+        "the gap is between factors": ("bins).topk(2, dim=0)", "bins).topk(2, dim=1)"),
+        "the class is cut into parts": ("values if values.dtype == torch.int64 else", "values if False else"),
+        "a latent of any size is active": ("mu).var(dim=0) > least", "mu).std(dim=0) > least"),
+    },
     ("methods/vqvae.py", "test_beit.py"): {
         "the gradient stops at the code": ("self.paint(z + (e - z).detach())", "self.paint(e)"),
         "the codebook stands still": ("self.codebook.copy_(self.sums", "self.codebook.clone().copy_(self.sums"),
