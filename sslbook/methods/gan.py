@@ -79,7 +79,7 @@ class GAN(Method):
         spectral: bool = True,
         penalty: float = 0.5,
         rate_g: float = 1.0,
-        beta1: float = 0.0,
+        beta1: float = 0.5,
         scale: float = 2.0,
         width: int = 32,
         size: int = 32,
