@@ -191,6 +191,8 @@ register(
             adamw(5e-3, batch_size=64, views=VAE.views(32)),
             length=0.75,
             source="short runs on other pictures; experiments/vae_recipe.py has its neighbours",
+            expected={"kNN": 0.419, "linear": 0.686},
+            cost="1.6 CPU-minutes on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             dict(latents=32, sigma=0.1, width=16),
