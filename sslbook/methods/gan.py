@@ -183,7 +183,7 @@ register(
     tiny=dict(latents=4, penalty=0.5, rate_g=0.5, width=2),
     recipes={
         "cpu": Recipe(
-            # R1 alone holds the discriminator back; with spectral norm beside it it is slower
+            # R1 alone holds the discriminator back; spectral norm beside it changed little
             dict(spectral=False, penalty=5.0),
             adamw(1e-3, weight_decay=0.0, batch_size=64, warmup_epochs=0, views=GAN.views(32)),
             length=0.2,
