@@ -626,6 +626,29 @@ MISTAKES = {
         ),
         "the decay of s is that of w": ("2 * p * s * drive - 2 * decay * s\n", "2 * p * s * drive - decay * s\n"),
     },
+    ("widgets/_decoder.py", "test_latent_sliders_widget.py -k pytorch"): {
+        "a folded norm forgets its mean": ("norm.bias - norm.running_mean * scale", "norm.bias"),
+    },
+    ("widgets/decoder.js", "test_latent_sliders_widget.py -k pytorch"): {
+        "the margin is cut off at the wrong end": ("+ (line % side) + 1) * wide", "+ (line % side)) * wide"),
+    },
+    ("widgets/latent_sliders.py", "test_latent_sliders_widget.py -k state"): {
+        "the least active latents come first": ("argsort(descending=True)", "argsort()"),
+    },
+    ("widgets/gan_game.js", "test_gan_game_widget.py -k 'autograd or coverage'"): {
+        "minimax does not saturate": (
+            "(saturates ? -sigmoid(v) : -sigmoid(-v))",
+            "(saturates ? -sigmoid(-v) : -sigmoid(-v))",
+        ),
+        "one point covers a mode": ("n >= ENOUGH * all", "n > 0"),
+    },
+    ("widgets/plane_networks.js", "test_gan_game_widget.py -k 'autograd or adam'"): {
+        "no slope goes through a leak": ("all[k][i] > 0 ? v : LEAK * v", "all[k][i] > 0 ? v : 0"),
+        "Adam does not correct its squares": ("Math.sqrt(square[i] / two)", "Math.sqrt(square[i])"),
+    },
+    ("widgets/decoder.js", "test_generator_walk_widget.py -k closed"): {
+        "an arc is a line": ("if (Math.sin(angle) < 1e-4) return", "return"),
+    },
     ("widgets/partner.js", "test_partner.py"): {
         "the partner is always first": ("Math.floor(CHOICES * numbers[count])", "0"),
         "the asked view is the candidate": (

@@ -176,7 +176,6 @@ ELSEWHERE = {
     "IJEPA": {"sslbook/widgets/latents.js", "sslbook/widgets/latents.py", TARGETS},  # its network goes into a page
     "BEiT": {"sslbook/widgets/codebook.js", "sslbook/widgets/codebook.py", TARGETS},  # whose guesses the wall shows
     "VAE": {  # its decoder goes into a page
-        "experiments/beit_study.py",  # whose tokeniser is a VQ-VAE
         "sslbook/widgets/latent_sliders.js",
         "sslbook/widgets/latent_sliders.py",
     },
