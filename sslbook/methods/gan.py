@@ -91,7 +91,7 @@ class GAN(Method):
             raise ValueError(f"GAN needs penalty >= 0, rate_g > 0, 0 <= beta1 < 1; got {numbers}")
         super().__init__(without_batch_norm(encoder, scale))
         self.head = nn.Linear(features_dim(encoder), 1)
-        self.generator = Decoder(latents, size, width)
+        self.generator = Decoder(latents, size, width, smooth=True)
         self.kind, self.penalty, self.rate_g, self.beta1 = loss, penalty, rate_g, beta1
         if spectral:
             spectral_norm(self.discriminator)

@@ -23,7 +23,7 @@ def packed_decoder(decoder: Decoder) -> tuple[bytes, dict[str, object]]:
         raise ValueError(f"a page carries at most {MOST_BYTES:,} bytes of weights, got {len(weights):,}")
     if any(not value.half().isfinite().all() for value in state.values()):
         raise ValueError("a weight of the decoder is no finite float16 number: did the training diverge?")
-    layers = [layer for layer in decoder if isinstance(layer, nn.ConvTranspose2d)]
+    layers = [layer for layer in decoder if isinstance(layer, (nn.ConvTranspose2d, Doubling))]
     about = dict(
         latents=decoder.latents,
         size=decoder.size,
