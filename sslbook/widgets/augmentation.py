@@ -44,7 +44,7 @@ class AugmentationExplorer(anywidget.AnyWidget):
         ValueError: images, labels or views have another shape, type or number, or crops are of no such kind.
     """
 
-    _esm = source("views.js", "page.js", "augmentation.js")
+    _esm = source("draws.js", "views.js", "page.js", "augmentation.js")
     _css = source("widgets.css")
     pixels = traitlets.Bytes().tag(sync=True)  # (N, 3, H, W) uint8
     shape = traitlets.List().tag(sync=True)  # [N, H, W]

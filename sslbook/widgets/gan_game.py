@@ -30,7 +30,7 @@ class GanGame(anywidget.AnyWidget):
         TraitError: a number outside its range, or no such data or loss.
     """
 
-    _esm = source("page.js", "plane_networks.js", "gan_game.js")
+    _esm = source("page.js", "draws.js", "plane_networks.js", "gan_game.js")
     _css = source("widgets.css", "gan_game.css")
     data = traitlets.Enum(DATA, "ring").tag(sync=True)
     loss = traitlets.Enum(LOSSES, "non-saturating").tag(sync=True)

@@ -36,7 +36,7 @@ class GeneratorWalk(anywidget.AnyWidget):
         TraitError: a number outside its range, or no such way.
     """
 
-    _esm = source("page.js", "weights.js", "decoder.js", "generator_walk.js")
+    _esm = source("page.js", "draws.js", "weights.js", "decoder.js", "generator_walk.js")
     _css = source("widgets.css", "generator_walk.css")
     network = traitlets.Dict().tag(sync=True)  # what decoder.js must know
     weights = traitlets.Bytes().tag(sync=True)  # float16, one tensor after the other

@@ -43,7 +43,7 @@ class LatentSliders(anywidget.AnyWidget):
         ValueError: an argument is of another kind, shape or number, or the decoder is too large.
     """
 
-    _esm = source("page.js", "weights.js", "decoder.js", "latent_sliders.js")
+    _esm = source("page.js", "draws.js", "weights.js", "decoder.js", "latent_sliders.js")
     _css = source("widgets.css", "latent_sliders.css")
     pixels = traitlets.Bytes().tag(sync=True)  # (N, 3, S, S) uint8
     network = traitlets.Dict().tag(sync=True)  # what decoder.js must know

@@ -240,28 +240,6 @@ function keepDrawn(widget, root, { kind, fields, traits, draw }) {
   };
 }
 
-// -- numbers that are drawn
-
-/** n uniform float32 numbers from an integer seed (mulberry32): the same on every page. */
-export function uniforms(n, seed) {
-  let state = seed >>> 0;
-  return Float32Array.from({ length: n }, () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 8) / 2 ** 24;
-  });
-}
-
-/** The numbers after the `times`-th press of a button that draws anew; what Python drew from `seed` comes before. */
-export const drawnAgain = (n, seed, times) => uniforms(n, Math.imul(seed + 1, 0x9e3779b1) + times);
-
-/** n numbers of a standard normal from an integer seed (Box and Muller). */
-export function normals(n, seed) {
-  const u = uniforms(2 * n, seed);
-  return Float32Array.from({ length: n }, (_, i) => Math.sqrt(-2 * Math.log(1 - u[2 * i])) * Math.cos(2 * Math.PI * u[2 * i + 1]));
-}
-
 // -- the page's address: a reader's settings, such as #similarity.epoch=12&similarity.tau=0.05
 
 const SETTLE = 300; // ms from a change to the address; browsers allow about three changes a second

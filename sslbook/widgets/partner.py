@@ -36,7 +36,7 @@ class PartnerGame(anywidget.AnyWidget):
         TraitError: no such strength.
     """
 
-    _esm = source("views.js", "page.js", "partner.js")
+    _esm = source("draws.js", "views.js", "page.js", "partner.js")
     _css = source("widgets.css", "partner.css")
     pixels = traitlets.Bytes().tag(sync=True)  # (N, 3, H, W) uint8
     shape = traitlets.List().tag(sync=True)  # [N, H, W]
