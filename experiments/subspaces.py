@@ -1,6 +1,6 @@
 """Where in a picture does the class lie: where most of its variance is, or in the rest? 3 seeds.
 
-    python experiments/subspaces.py           # about 4 CPU-minutes
+    python experiments/subspaces.py           # about 11 CPU-minutes
     python experiments/subspaces.py --small   # does it run at all? Nothing is written
 
 writes results/studies/subspaces.json. The principal components of the training pictures are found. Of every picture
@@ -50,6 +50,11 @@ def kept(images: ImageSet, mean: Tensor, vectors: Tensor) -> ImageSet:
     return replace(images, images=pixels.view_as(images.images))
 
 
+def variance_of(part: str, share: float) -> float:
+    """Which share of the variance a part has, if the first components have `share` of it."""
+    return round(1 - share if part == REST else share, 2)
+
+
 def row_of(plan: Budget, part: str, share: float, seed: int, found: tuple[Tensor, Tensor, Tensor]) -> dict:
     """What a network learns from one part of the pictures."""
     mean, vectors, shares = found
@@ -63,10 +68,9 @@ def row_of(plan: Budget, part: str, share: float, seed: int, found: tuple[Tensor
     classifier = supervised(encoder, train, epochs=plan.supervised_epochs, view=view, seed=seed, show_progress=False)
     with torch.no_grad():
         found_right = classifier(evaluate.embed(encoder, test)).argmax(dim=1) == test.labels
-    variance = share if part == FIRST else 1 - share if part == REST else 1.0
     return {
         "kept": part,
-        "share of the variance": round(variance, 2),
+        "share of the variance": variance_of(part, share),
         "components": directions.shape[1],
         "seed": seed,
         "with labels": found_right.float().mean().item(),
@@ -86,7 +90,7 @@ def main() -> None:
     study = results.Study("subspaces", dry=small, seed=SEEDS, again="python experiments/subspaces.py")
     for seed in SEEDS[:1] if small else SEEDS:
         for part, share in PARTS:
-            variance = round(share if part == FIRST else 1 - share if part == REST else 1.0, 2)
+            variance = variance_of(part, share)
             if not study.has(**{"kept": part, "share of the variance": variance, "seed": seed}):
                 study.add(row_of(plan, part, share, seed, found))
                 print(study.rows[-1], flush=True)
