@@ -92,7 +92,8 @@ class GAN(Method):
         super().__init__(without_batch_norm(encoder, scale))
         self.head = nn.Linear(features_dim(encoder), 1)
         self.generator = Decoder(latents, size, width)
-        self.kind, self.penalty, self.rate_g, self.beta1 = loss, penalty, rate_g, beta1
+        self.kind, self.penalty, self.scale = loss, penalty, scale
+        self.rate_g, self.beta1 = rate_g, beta1
         if spectral:
             spectral_norm(self.discriminator)
 
