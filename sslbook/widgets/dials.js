@@ -4,7 +4,7 @@ const TERMS = ["invariance", "variance", "covariance"];
 const SIGNS = ["\u03bb", "\u03bc", "\u03bd"];
 const PLACES = [["z", "z, what the loss sees"], ["h", "h, what is kept"]];
 const [WIDTH, HEIGHT, LEFT, BELOW] = [380, 230, 40, 34]; // of both plots, in their own units; room for the axes' words
-const LOWEST = -5; // log10 of a deviation that is nothing
+const LOWEST = -5; // log10 of a deviation that is nothing: no axis goes below
 const MOST_RANK = 256; // the right end of the map's axis, which is logarithmic
 
 /** The collapse that deviation and rank of z show; as `collapse_of` in dials.py. */
@@ -18,8 +18,9 @@ function collapseOf(deviation, rank, whole) {
 function stateOf(model) {
   const traits = ["runs", "untrained", "dials", "recipe", "seeds"];
   const [runs, untrained, dials, recipe, seeds] = traits.map((trait) => model.get(trait));
-  const most = Math.max(...[...runs, ...untrained].flatMap(({ z, h }) => [...z.spectrum, ...h.spectrum]));
-  return { runs, untrained, dials, recipe, seeds, top: Math.ceil(most) };
+  const powers = [...runs, ...untrained].flatMap(({ z, h }) => [...z.spectrum, ...h.spectrum]);
+  const axis = [within(Math.floor(Math.min(...powers)), LOWEST, 0), Math.ceil(Math.max(...powers))]; // whole powers of 10
+  return { runs, untrained, dials, recipe, seeds, axis };
 }
 
 const seedOf = ({ model, seeds }) => within(model.get("seed"), 0, seeds.length - 1);
@@ -101,10 +102,10 @@ const plotOf = (...children) =>
   make("svg", { class: "sslw-spectrum", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" }, ...children);
 
 /** Deviations along the directions, the largest first; the other runs stand faintly behind. */
-function spectrumPart({ top }) {
+function spectrumPart({ axis }) {
   const marks = [];
-  for (let power = LOWEST; power <= top; power++) {
-    const y = heightOf(power, top);
+  for (let power = axis[0]; power <= axis[1]; power++) {
+    const y = heightOf(power, axis);
     marks.push(lineOf("sslw-limit", LEFT, y, WIDTH, y), textAt(LEFT - 5, y + 4, "end", powerOf(power)));
   }
   const foot = HEIGHT - BELOW + 18;
@@ -122,9 +123,9 @@ function mapPart() {
     const y = upOf(knn);
     return [lineOf("sslw-limit", LEFT, y, WIDTH, y), textAt(LEFT - 5, y + 4, "end", rounded(knn, 2))];
   });
-  const axis = textAt((LEFT + WIDTH) / 2, HEIGHT - 2, "middle", "RankMe");
+  const across = textAt((LEFT + WIDTH) / 2, HEIGHT - 2, "middle", "RankMe");
   const dots = make("g");
-  return { plot: plotOf(...levels, ...ticks, axis, dots), dots };
+  return { plot: plotOf(...levels, ...ticks, across, dots), dots };
 }
 
 function layout({ seeds, parts }) {
@@ -152,12 +153,13 @@ function layout({ seeds, parts }) {
 // -- draw
 
 const powerOf = (power) => (power < -3 ? `1e\u2212${-power}` : String(10 ** power));
-const heightOf = (power, top) => 8 + ((HEIGHT - BELOW - 8) * (top - within(power, LOWEST, top))) / (top - LOWEST);
+const heightOf = (power, [bottom, top]) =>
+  8 + ((HEIGHT - BELOW - 8) * (top - within(power, bottom, top))) / Math.max(1, top - bottom);
 const upOf = (knn) => 8 + (HEIGHT - BELOW - 8) * (1 - knn);
 const acrossOf = (rank) => LEFT + 10 + ((WIDTH - LEFT - 20) * Math.log(within(rank, 1, MOST_RANK))) / Math.log(MOST_RANK);
-const pointsOf = (spectrum, top) =>
+const pointsOf = (spectrum, axis) =>
   spectrum
-    .map((power, k) => `${(LEFT + ((WIDTH - LEFT) * k) / Math.max(1, spectrum.length - 1)).toFixed(1)},${heightOf(power, top).toFixed(1)}`)
+    .map((power, k) => `${(LEFT + ((WIDTH - LEFT) * k) / Math.max(1, spectrum.length - 1)).toFixed(1)},${heightOf(power, axis).toFixed(1)}`)
     .join(" ");
 
 function draw(widget) {
@@ -181,13 +183,13 @@ function draw(widget) {
 }
 
 function drawSpectrum(widget, run, place, before) {
-  const { top, parts } = widget;
+  const { axis, parts } = widget;
   const { plot, others, before: dashed, line, last } = parts.spectrum;
   const { spectrum } = run[place];
-  line.setAttribute("points", pointsOf(spectrum, top));
-  dashed.setAttribute("points", pointsOf(before[place].spectrum, top));
+  line.setAttribute("points", pointsOf(spectrum, axis));
+  dashed.setAttribute("points", pointsOf(before[place].spectrum, axis));
   const beside = ofSeed(widget).filter((other) => other !== run);
-  others.replaceChildren(...beside.map((other) => make("polyline", { points: pointsOf(other[place].spectrum, top) })));
+  others.replaceChildren(...beside.map((other) => make("polyline", { points: pointsOf(other[place].spectrum, axis) })));
   last.textContent = String(spectrum.length);
   const [first, end] = [spectrum[0], spectrum.at(-1)].map((power) => rounded(10 ** power, 4));
   plot.setAttribute("aria-label", `Spectrum of ${place}: from ${first} in the first direction to ${end} in number ${spectrum.length}`);
@@ -213,7 +215,8 @@ function wordsOf(widget, run) {
   if (kind === "point") return `${name}all images have come close to one point, features deviate by ${rounded(run.deviation, 3)}.`;
   const rank = rounded(run.z.rank, 1);
   if (kind) return `${name}dimensional collapse: the spread is ${rounded(run.spread, 2)}, but z lies along few directions, RankMe ${rank}.`;
-  return `${name}no collapse, RankMe of z ${rank}.`;
+  const before = widget.untrained[seedOf(widget)];
+  return `${name}no collapse, RankMe of z ${rank}; kNN ${rounded(run.knn, 2)}, untrained ${rounded(before.knn, 2)}.`;
 }
 
 function render({ model, el }) {
