@@ -160,6 +160,8 @@ register(
             dict(dim=256, layers=2),
             adamw(2e-3),
             source="the paper's weights; a narrow head, not tuned: it learnt at the first try",
+            expected={"kNN": 0.832, "linear": 0.973},
+            cost="1.8 CPU-minutes, its probes included, on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             dict(dim=256, layers=2),
