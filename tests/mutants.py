@@ -400,6 +400,24 @@ MISTAKES = {
         "lambda is not heard": ("loss = invariance + lambd * redundancy", "loss = invariance + redundancy"),
         "biases have everyone's rate": ("lr_scale=self.bias_lr", "lr_scale=1.0"),
     },
+    ("methods/vicreg.py", "test_vicreg.py"): {
+        "the variance in place of the deviation": ("(z.var(dim=0) + eps).sqrt()", "(z.var(dim=0) + eps)"),
+        "no hinge": ("F.relu(gamma - deviation).mean()", "(gamma - deviation).mean()"),
+        "the mean stays in the covariance": ("z = z - z.mean(dim=0)\n    C", "C"),
+        "the diagonal counts as covariance": ("C.masked_fill(itself, 0).square()", "C.square()"),
+        "the second view may vary as it likes": (
+            "(variance_term(z1) + variance_term(z2)) / 2",
+            "(variance_term(z1) + variance_term(z1)) / 2",
+        ),
+        "the covariance is the mean of both views": (
+            "covariance = covariance_term(z1) + covariance_term(z2)",
+            "covariance = (covariance_term(z1) + covariance_term(z2)) / 2",
+        ),
+        "weights exchanged": ("loss = lambd * invariance + mu * variance", "loss = mu * invariance + lambd * variance"),
+    },
+    ("methods/vicreg.py", "test_distributed.py -k one_batch"): {
+        "the terms are those of the process's own rows": ("all_gather(self.project(view))", "self.project(view)"),
+    },
     ("methods/beit.py", "test_beit.py"): {
         "the visible patches count": ("(wrong * mask).sum() / hidden", "wrong.sum() / hidden"),
         "a mean over all patches": ("(wrong * mask).sum() / hidden", "(wrong * mask).mean()"),

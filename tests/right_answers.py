@@ -162,6 +162,27 @@ def barlow_loss(c, lambd):
     return ((c - eye) ** 2 * (eye + lambd * (1 - eye))).sum()
 """,
     },
+    "vicreg": {
+        "implement-terms": """
+def variance(z):
+    n = z.shape[0]
+    var = ((z - z.mean(dim=0, keepdim=True)) ** 2).sum(dim=0) / (n - 1)
+    return torch.nn.functional.relu(1.0 - torch.sqrt(var + 0.0001)).mean()
+
+
+def covariance(z):
+    c = torch.cov(z.T)
+    mask = 1 - torch.eye(z.shape[1])
+    return ((c * mask) ** 2).sum() / z.shape[1]
+""",
+        "implement-loss": """
+def vicreg_loss(z1, z2, lambd, mu, nu):
+    loss = lambd * torch.nn.functional.mse_loss(z1, z2)
+    for z in (z1, z2):
+        loss = loss + mu * variance(z) / 2 + nu * covariance(z)
+    return loss
+""",
+    },
     "ijepa": {
         "implement-context": """
 def context_patches(block, targets, patches, noise):

@@ -191,6 +191,7 @@ ELSEWHERE = {
     "MoCo": {"sslbook/official.py"},  # its authors' checkpoints
     "SimSiam": {"sslbook/official.py"},
     "SwAV": {"sslbook/official.py"},
+    "VICReg": {"sslbook/official.py"},
 }
 
 

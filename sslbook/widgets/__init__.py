@@ -11,6 +11,7 @@ from sslbook.widgets.choosing import ChoosingGuide
 from sslbook.widgets.clusters import ClusterWall
 from sslbook.widgets.codebook import CodebookWall
 from sslbook.widgets.correlation import CorrelationMatrix
+from sslbook.widgets.dials import ThreeDials
 from sslbook.widgets.gan_game import GanGame
 from sslbook.widgets.generator_walk import GeneratorWalk
 from sslbook.widgets.latent_sliders import LatentSliders
@@ -41,4 +42,5 @@ __all__ = [
     "PartnerGame",
     "SimilarityMatrix",
     "SinkhornBalance",
+    "ThreeDials",
 ]
