@@ -132,13 +132,13 @@ register(
     recipes={
         "cpu": Recipe(
             dict(dim=64, hidden=256, layers=2, lambd=0.05, slices=128),
-            adamw(2e-3),
-            source="chosen on other pictures, data seed 100",
+            adamw(5e-3, batch_size=32),
+            source="experiments/lejepa_recipe.py; chosen on other pictures, data seed 100",
         ),
         "cifar10-cpu": Recipe(
             dict(dim=64, hidden=256, layers=2, lambd=0.05, slices=128),
-            adamw(2e-3),
-            source="the cpu recipe",
+            adamw(5e-3, batch_size=128),
+            source="the cpu recipe, with larger batches",
         ),
         "gpu": Recipe(
             dict(dim=64, hidden=2048, layers=3, lambd=0.05, slices=1024),
