@@ -134,6 +134,8 @@ register(
             dict(dim=64, hidden=256, layers=2, lambd=0.05, slices=128),
             adamw(5e-3, batch_size=32),
             source="experiments/lejepa_recipe.py; chosen on other pictures, data seed 100",
+            expected={"kNN": 0.881, "linear": 0.981},
+            cost="2.1 CPU-minutes on one thread of an AMD EPYC",
         ),
         "cifar10-cpu": Recipe(
             dict(dim=64, hidden=256, layers=2, lambd=0.05, slices=128),
