@@ -550,6 +550,29 @@ MISTAKES = {
     ("methods/barlow_twins.py", "test_distributed.py -k one_batch"): {
         "the correlation is that of the process's own rows": ("all_gather(self.project(view))", "self.project(view)"),
     },
+    ("losses.py", "test_lejepa.py"): {
+        "t < 0 does not count": ("return 2 * n * torch.trapezoid", "return n * torch.trapezoid"),
+        "mirror images look alike": (
+            "(real - gaussian).square() + imaginary.square()",
+            "(real - gaussian).square()",
+        ),
+        "the knots are not weighed": ("torch.trapezoid(distance * gaussian, t", "torch.trapezoid(distance, t"),
+    },
+    ("losses.py", "test_distributed.py -k LeJEPA"): {
+        "each process has a characteristic function of its own": (
+            "real, imaginary = all_reduce_mean(of_sample)",
+            "real, imaginary = of_sample",
+        ),
+    },
+    ("methods/lejepa.py", "test_lejepa.py"): {
+        "the mean has no gradient": ("z[:GLOBAL].mean(dim=0)", "z[:GLOBAL].mean(dim=0).detach()"),
+        "small crops are predicted too": ("z[:GLOBAL].mean(dim=0)", "z.mean(dim=0)"),
+        "directions are not of length 1": (
+            "F.normalize(torch.randn(dim, slices), dim=0)",
+            "F.normalize(torch.randn(dim, slices), dim=1)",
+        ),
+        "prediction has all the weight": ("(1 - self.lambd) * prediction", "prediction"),
+    },
     ("methods/ijepa.py", "test_ijepa.py"): {
         "the context encoder sees everything": (
             ".take_along_dim(context[:, :, None], dim=1)\n        return self.student",

@@ -183,6 +183,23 @@ def vicreg_loss(z1, z2, lambd, mu, nu):
     return loss
 """,
     },
+    "lejepa": {
+        "implement-statistic": """
+def statistic(x, t):
+    of_sample = torch.exp(1j * torch.outer(t, x)).mean(dim=1)
+    weight = torch.exp(-t.square() / 2)
+    return x.shape[0] * torch.trapezoid((of_sample - weight).abs().square() * weight, t)
+""",
+        "implement-loss": """
+def lejepa_loss(z, directions, lambd):
+    along = torch.einsum("vnd,dm->vmn", z, directions)
+    total, count = 0.0, 0
+    for view in along:
+        for sample in view:
+            total, count = total + statistic(sample, KNOTS), count + 1
+    return (1 - lambd) * z.var(dim=0, correction=0).mean() + lambd * total / count
+""",
+    },
     "ijepa": {
         "implement-context": """
 def context_patches(block, targets, patches, noise):

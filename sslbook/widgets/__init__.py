@@ -22,6 +22,7 @@ from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.partner import PartnerGame
 from sslbook.widgets.similarity import SimilarityMatrix
 from sslbook.widgets.sinkhorn import SinkhornBalance
+from sslbook.widgets.slices import GaussianSlices
 from sslbook.widgets.sphere import EmbeddingSphere
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "CorrelationMatrix",
     "EmbeddingSphere",
     "GanGame",
+    "GaussianSlices",
     "GeneratorWalk",
     "LatentExplorer",
     "LatentSliders",
