@@ -121,8 +121,9 @@ class Study:
 @torch.no_grad()
 def outputs(method: nn.Module, images: Tensor | ImageSet) -> dict[str, Tensor]:
     """h (n, D) and z (n, E) of images in eval mode."""
-    h, projector = evaluate.embed(method.encoder, images), copy.deepcopy(method.projector).eval()
-    return {"h": h, "z": projector(h)}
+    head = method.expander if hasattr(method, "expander") else method.projector
+    h = evaluate.embed(method.encoder, images)
+    return {"h": h, "z": copy.deepcopy(head).eval()(h)}
 
 
 def fitted(x: Tensor, known: Tensor, y: Tensor, ridge: float = 1e-3) -> Tensor:
