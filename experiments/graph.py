@@ -137,7 +137,7 @@ def fitted(x: Tensor, known: Tensor, y: Tensor, ridge: float = 1e-3) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="+", help="names of registered methods with a projector, as SimCLR")
+    parser.add_argument("methods", nargs="+", help="names of registered methods with a projector")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
     arguments = parser.parse_args()

@@ -162,6 +162,20 @@ def barlow_loss(c, lambd):
     return ((c - eye) ** 2 * (eye + lambd * (1 - eye))).sum()
 """,
     },
+    "why_it_works": {
+        "implement-functions": """
+def eigenfunctions_of(w):
+    root = torch.sqrt(torch.sum(w, dim=0))
+    U, sizes, _ = torch.linalg.svd(w / torch.outer(root, root))  # no eigenvalue is negative
+    return sizes, torch.diag(1 / root) @ U
+""",
+        "implement-loss": """
+def spectral_loss(f, w):
+    root = w.sum(dim=0).sqrt()
+    A, F = w / torch.outer(root, root), root[:, None] * f
+    return (A - F @ F.T).square().sum() - A.square().sum()
+""",
+    },
     "ijepa": {
         "implement-context": """
 def context_patches(block, targets, patches, noise):
