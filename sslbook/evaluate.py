@@ -475,6 +475,54 @@ def rankme(features: Tensor, eps: float = 1e-7) -> float:
     return torch.exp(-(p * p.log()).sum()).item()
 
 
+def lidar(features: Tensor, delta: float = 1e-4) -> float:
+    """How many directions tell images apart, once the changes between views count as noise: between 1 and D.
+
+    The effective rank of linear discriminant analysis with each image as a class (LiDAR: Thilak et al., 2024, section
+    4): exp of the entropy of the eigenvalues of S_w^(-1/2) S_b S_w^(-1/2), where S_b is the covariance of the images'
+    means and S_w that of the views around them.
+
+    Args:
+        features: (n, q, D), of q >= 2 views of each of n >= 2 images. n should be above D, q about 10 or more.
+        delta: > 0, added to the diagonal of S_w, which may have directions in which no view moves. The paper leaves
+            its size open; what counts is S_w against it, so the scale of the features does.
+    """
+    if features.ndim != 3 or min(features.shape[:2]) < 2:
+        raise ValueError(f"features must be (n, q, D), n and q at least 2; got {tuple(features.shape)}")
+    if not delta > 0:
+        raise ValueError(f"delta must be positive, got {delta}")
+    x = _finite(features.flatten(0, 1)).double().view(features.shape)
+    n, q, dim = x.shape
+    means = x.mean(dim=1)
+    apart, around = means - means.mean(dim=0), (x - means[:, None]).flatten(0, 1)
+    S_w = around.T @ around / (n * (q - 1))
+    values, vectors = torch.linalg.eigh(S_w + delta * torch.eye(dim, dtype=x.dtype, device=x.device))
+    whitened = apart @ vectors / values.sqrt()
+    spectrum = torch.linalg.svdvals(whitened).square()
+    if not spectrum.sum() > 0:
+        return 1.0
+    return torch.special.entr(spectrum / spectrum.sum()).sum().exp().item()
+
+
+def alpha_req(features: Tensor, first: int = 5, last: int = 50) -> float:
+    """How fast the spectrum of features (N, D) falls: alpha of lambda_j ~ j^(-alpha), 0 if all directions are alike.
+
+    A straight line through the logarithms of the covariance's eigenvalues from number `first` to `last` (alpha-ReQ:
+    Agrawal et al., 2022, section 3). The paper finds the best encoders near alpha = 1: below it too much is noise,
+    above it too little is left. The largest eigenvalues and those that are 0 but for rounding are left out.
+
+    Raises ValueError if fewer than two eigenvalues lie between `first` and `last`.
+    """
+    x = _finite(features).double()
+    spectrum = torch.linalg.svdvals(x - x.mean(dim=0)).square()
+    spectrum = spectrum[spectrum > spectrum[0] * 1e-12][first - 1 : last] if spectrum[0] > 0 else spectrum[:0]
+    if len(spectrum) < 2:
+        raise ValueError(f"a slope needs two eigenvalues or more from number {first} to {last}, got {len(spectrum)}")
+    j = torch.arange(first, first + len(spectrum), dtype=x.dtype, device=x.device).log()
+    values = spectrum.log() - spectrum.log().mean()
+    return (-(j - j.mean()) @ values / (j - j.mean()).square().sum()).item()
+
+
 def spread(features: Tensor) -> float:
     """Standard deviation of unit features over the batch times sqrt(D): about 1 spread over the sphere, 0 collapsed
     (SimSiam, section 4.1)."""

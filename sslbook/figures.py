@@ -261,6 +261,33 @@ def dots(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture:
         return Picture(figure)
 
 
+def scatter(
+    panels: Mapping[str, Mapping[str, Sequence[Sequence[tuple[float, float]]]]], *, xlabel: str, ylabel: str
+) -> Picture:
+    """{panel: {name: courses}}: each course is points (x, y), joined in their order, with a large dot at its end.
+
+    A name has one colour and mark in all panels.
+    """
+    names = list(dict.fromkeys(name for courses_of in panels.values() for name in courses_of))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _panels(len(panels), 3.1, 3.0)
+        for ax, (title, courses_of) in zip(axes, panels.items()):
+            for name, courses in courses_of.items():
+                place = names.index(name)
+                color, mark = COLORS[place % len(COLORS)], "os^D"[place // len(COLORS) % 4]
+                for course in courses:
+                    x, y = zip(*course)
+                    ax.plot(x, y, color=color, linewidth=1, alpha=0.5)
+                    ax.plot(x[-1], y[-1], mark, color=color, markersize=5)
+            ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        marks = [
+            Line2D([], [], color=COLORS[i % len(COLORS)], marker="os^D"[i // len(COLORS) % 4], linestyle="none")
+            for i in range(len(names))
+        ]
+        figure.legend(marks, names, frameon=False, fontsize=8, loc="outside lower center", ncols=min(4, len(names)))
+        return Picture(figure)
+
+
 def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], *, reference: str) -> Picture:
     """{panel: {row: {column: values}}}: mean, lowest and highest in each cell, the panels below each other.
 

@@ -698,6 +698,17 @@ MISTAKES = {
         ),
         "an answer may be changed": ("if (chosenIn(widget) !== null) return;", ""),
     },
+    ("graph.py", "test_graph.py"): {
+        "a flip is forgotten": ("torch.where(parameters.flip, -x, x)", "x"),
+        "y points down": ("y = 1 - 2 * (", "y = -1 + 2 * ("),
+        "two views are two pictures": ("A.T @ A / len(A)", "torch.outer(A.mean(dim=0), A.mean(dim=0))"),
+        "only one of the two views is misread": (
+            "confusion.T @ joined @ confusion",
+            "(confusion.T @ joined + joined @ confusion) / 2",
+        ),
+        "eigenvectors of the matrix are taken for functions": ("vectors.flip(1) / root[:, None]", "vectors.flip(1)"),
+        "asked where they were found": ("found = torch.cat([y1 @", "found = torch.cat([x1 @"),
+    },
     ("evaluate.py", "test_evaluate.py"): {
         "sharpness is of the mean entropy": (
             "entr(_assigned(assignments)).sum(dim=1).exp().mean()",
@@ -740,6 +751,20 @@ MISTAKES = {
             "linear_evaluation(x[few], labels[few], y, test_labels)",
             "linear_evaluation(x, labels, y, test_labels)",
         ),
+        "LiDAR: the views' noise does not count": (
+            "whitened = apart @ vectors / values.sqrt()",
+            "whitened = apart @ vectors",
+        ),
+        "LiDAR: the mean of all images is not taken away": ("means - means.mean(dim=0), (x", "means, (x"),
+        "LiDAR: singular values instead of eigenvalues": (
+            "torch.linalg.svdvals(whitened).square()",
+            "torch.linalg.svdvals(whitened)",
+        ),
+        "alpha of singular values": (
+            "torch.linalg.svdvals(x - x.mean(dim=0)).square()",
+            "torch.linalg.svdvals(x - x.mean(dim=0))",
+        ),
+        "alpha counts the first directions": ("[first - 1 : last]", "[:last]"),
         "RankMe of centred features": (
             "torch.linalg.svdvals(_finite(features))",
             "torch.linalg.svdvals(_finite(features - features.mean(dim=0)))",

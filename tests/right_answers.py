@@ -200,6 +200,20 @@ def lejepa_loss(z, directions, lambd):
     return (1 - lambd) * z.var(dim=0, correction=0).mean() + lambd * total / count
 """,
     },
+    "why_it_works": {
+        "implement-functions": """
+def eigenfunctions_of(w):
+    root = torch.sqrt(torch.sum(w, dim=0))
+    U, sizes, _ = torch.linalg.svd(w / torch.outer(root, root))  # no eigenvalue is negative
+    return sizes, torch.diag(1 / root) @ U
+""",
+        "implement-loss": """
+def spectral_loss(f, w):
+    root = w.sum(dim=0).sqrt()
+    A, F = w / torch.outer(root, root), root[:, None] * f
+    return (A - F @ F.T).square().sum() - A.square().sum()
+""",
+    },
     "ijepa": {
         "implement-context": """
 def context_patches(block, targets, patches, noise):

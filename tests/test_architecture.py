@@ -30,7 +30,7 @@ LAYERS = [
     "evaluate",
     "official pretrained export",
     "methods",
-    "losses encoders decoders vit text heads norms tokenisers",
+    "losses encoders decoders vit text heads norms tokenisers graph",
     "words",
     "views images sets photos",
     "allocator bar blocks checkpoint classroom distributed download ema files history kmeans masks optim "

@@ -76,6 +76,70 @@ def test_collapse_shows():
             measure(random)
 
 
+def views_of(spread, noise, n=4000, q=12, seed=0):
+    """(n, q, D): images apart by `spread` in each direction, views of one by `noise`; turned at random."""
+    generator = torch.Generator().manual_seed(seed)
+    spread, noise = (torch.tensor(x, dtype=torch.float64) for x in (spread, noise))
+    dim = len(spread)
+    means = spread * torch.randn(n, 1, dim, dtype=torch.float64, generator=generator)
+    turn = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64, generator=generator)).Q
+    return (means + noise * torch.randn(n, q, dim, dtype=torch.float64, generator=generator)) @ turn
+
+
+def test_lidar_counts_directions_by_signal_to_noise():
+    """Eigenvalues are spread^2 / noise^2 + 1 / q in the mean, and the score is exp of their entropy."""
+    assert evaluate.lidar(views_of([1, 1, 1, 1], [0.1] * 4)) == pytest.approx(4, abs=0.02)
+    unlike = evaluate.lidar(views_of([1, 1, 2, 2], [0.1, 0.1, 0.2, 0.2]))
+    assert unlike == pytest.approx(4, abs=0.02), "the scale of a direction does not count, as in RankMe it does"
+    one = evaluate.lidar(views_of([1, 0, 0, 0], [0.1, 1, 1, 1]))
+    eigenvalues = torch.tensor([100 + 1 / 12, 1 / 12, 1 / 12, 1 / 12])
+    entropy = torch.distributions.Categorical(eigenvalues).entropy().exp().item()
+    assert one == pytest.approx(entropy, abs=0.01)
+    noise = views_of([1, 0, 0, 0], [0.1, 1, 1, 1])
+    assert evaluate.rankme(noise.flatten(0, 1)) > 3.5, "RankMe counts the noise of the views"
+
+
+def test_lidar_equals_the_definition():
+    """S_w^(-1/2) S_b S_w^(-1/2) spelled out: covariances one image and one view at a time."""
+    x = views_of([1, 0.5, 0.2], [0.3, 0.2, 0.4], n=20, q=3)
+    mean = x.mean(dim=(0, 1))
+    S_b = sum(torch.outer(v.mean(0) - mean, v.mean(0) - mean) for v in x) / 19
+    S_w = sum(torch.outer(row - v.mean(0), row - v.mean(0)) for v in x for row in v) / 40 + 1e-4 * torch.eye(3)
+    values, vectors = torch.linalg.eigh(S_w)
+    root = vectors / values.sqrt() @ vectors.T
+    p = torch.linalg.eigvalsh(root @ S_b @ root)
+    p = p / p.sum()
+    assert evaluate.lidar(x) == pytest.approx((-(p * p.log()).sum()).exp().item(), rel=1e-8)
+    assert evaluate.lidar(x, delta=1.0) != pytest.approx(evaluate.lidar(x), rel=1e-3)
+    assert evaluate.lidar(torch.ones(5, 3, 2)) == 1, "collapsed"
+    for wrong, message in ((x[0], r"must be \(n, q, D\)"), (x[:, :1], "q at least 2"), (x[:1], "n and q at least")):
+        with pytest.raises(ValueError, match=message):
+            evaluate.lidar(wrong)
+    with pytest.raises(ValueError, match="delta must be positive"):
+        evaluate.lidar(x, delta=0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0, 2.5])
+def test_alpha_of_a_power_law(alpha):
+    """A covariance whose eigenvalues are j^(-alpha) exactly; the features' mean and turn do not count."""
+    generator, dim = torch.Generator().manual_seed(0), 64
+    x = torch.randn(256, dim, dtype=torch.float64, generator=generator)
+    x = torch.linalg.qr(x - x.mean(dim=0)).Q  # columns of mean 0 that are orthogonal
+    turn = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64, generator=generator)).Q
+    scale = torch.arange(1, dim + 1).double() ** (-alpha / 2)
+    assert evaluate.alpha_req(5 + x * scale @ turn) == pytest.approx(alpha, abs=1e-6)
+    scale[0] = 30  # the first ones are left out
+    assert evaluate.alpha_req(x * scale @ turn, last=40) == pytest.approx(alpha, abs=1e-6)
+
+
+def test_alpha_needs_a_spectrum():
+    x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    assert evaluate.alpha_req(x, first=1) > 0
+    for few in (x, torch.ones(100, 64), torch.cat([x, x, x], dim=1)):
+        with pytest.raises(ValueError, match="a slope needs two eigenvalues or more from number 5 to 50"):
+            evaluate.alpha_req(few)
+
+
 def test_the_two_collapses_of_assignments_show_in_two_monitors():
     """Healthy: all prototypes in use, and each image belongs to one."""
     healthy = F.one_hot(torch.arange(64) % 16, 16).float()

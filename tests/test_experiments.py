@@ -73,3 +73,32 @@ def test_a_number_of_labels_is_that_of_the_drawn_pictures():
     train, _ = BUDGETS["cpu"].load()
     for n in premise.SIZES["cpu"]:
         assert abs(len(evaluate.few_labels(train.labels, n / len(train), seed=1)) - n) <= n / 20
+
+
+def test_what_a_line_knows_of_an_eigenfunction_is_asked_of_other_views():
+    """The fit is that of `evaluate.explained`; places and pixels of a view come from the same draws."""
+    graphs = experiment("graph")
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(200, 5, generator=generator), torch.randn(100, 5, generator=generator)
+    mix = torch.randn(5, 1, generator=generator)
+    known, asked = (f @ mix + torch.randn(len(f), 1, generator=generator) for f in (x, y))
+    left = asked - graphs.fitted(x, known.double(), y)
+    share = 1 - left.square().mean() / asked.var(correction=0)
+    assert share.item() == pytest.approx(evaluate.explained(x, known, y, asked), abs=1e-6)
+
+    viewed = graphs.Viewed(PLAN.load()[1], PLAN, 2, seed=0)
+    assert viewed.pixels.shape == (2, 64, 3, 24, 24) and viewed.places.shape == (2, 64, 3)
+    assert viewed.labels.tolist() == 2 * PLAN.load()[1].labels.tolist()
+
+
+def test_a_row_of_the_graph_study_has_both_places_and_the_course():
+    graphs = experiment("graph")
+    asked = graphs.Study(replace(BUDGETS["cpu"], train=512, test=256))
+    row = asked.row_of("SimCLR", seed=0, epochs=1)
+    assert [step["epoch"] for step in row["course"]] == [0, 1]
+    for place in ("h", "z"):
+        assert len(row[place]["explained"]) == graphs.EIGENFUNCTIONS == len(row[place]["agreement"])
+        assert [len(cosines) for cosines in row[place]["cosines"].values()] == list(graphs.ANGLES)
+        assert max(row[place]["explained"]) < 1
+    first, last = row["course"]
+    assert first.keys() == last.keys() and first["kNN"] != last["kNN"]

@@ -34,6 +34,9 @@ def drawings():
     yield figures.heat_map(
         {"h": cells, "z": {"all": {"v": [0.1]}, "w": {"v": [0.9]}, "x": {"v": [0.2]}}}, reference="all"
     )
+    yield figures.scatter(
+        {"a": {"x": [[(0, 1), (1, 2)]], "y": [[(2, 2)]]}, "b": {"y": [[(1, 1)]]}}, xlabel="", ylabel=""
+    )
     yield figures.dots({"kNN": {"a": [0.1, 0.2], "b": [0.9]}, "linear": {"a": [0.3], "b": [0.8]}})
 
 
@@ -54,6 +57,7 @@ def test_letters_are_readable_on_a_phone(monkeypatch):
     list(drawings())
     many = {f"question {k}": {"a": [0.1, 0.2]} for k in range(4)}
     figures.dots(many)
+    figures.scatter({n: {m: [[(0, 1), (1, 2)]] for m in "abcdefg"} for n in many}, xlabel="x", ylabel="y")
     figures.panels({name: {"a": [1.0, 2.0]} for name in many}, xlabel="x")
     figures.curves({"a": HISTORY}, ("loss", "knn", "spread", "loss"))
     figures.crops(IMAGES[0], *views_of(7))
