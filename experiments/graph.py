@@ -1,7 +1,7 @@
 """Do encoders learn the eigenfunctions of the augmentation graph? Methods side by side, and an untrained network.
 
-    python experiments/graph.py SimCLR BarlowTwins SimSiam --seed 0   # about 8 CPU-minutes
-    python experiments/graph.py SimCLR --small                        # does it run at all? Nothing is written
+    python experiments/graph.py SimCLR BarlowTwins SimSiam VICReg --seed 0   # about 9 CPU-minutes
+    python experiments/graph.py SimCLR --small                               # does it run at all? Nothing is written
 
 writes results/studies/graph-<seed>.json. The eigenfunctions are those of `sslbook.graph` for the training pictures and
 the views of the cpu budget. Of h and of z in eval mode: which share of each eigenfunction a linear fit on views of

@@ -180,7 +180,11 @@ def panels(
                 places = range(len(values)) if x is None else x
                 ax.plot(places, np.array(values, dtype=float), color=color, label=name)
             ax.set(xlabel=xlabel, ylabel=label)
-        if len(next(iter(series.values()))) > 1:
+        names = len(next(iter(series.values())))
+        if names > 5:  # they would lie on the lines
+            lines, labels = axes[0].get_legend_handles_labels()
+            figure.legend(lines, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=min(4, names))
+        elif names > 1:
             axes[0].legend(frameon=False, fontsize=8)
         return Picture(figure)
 

@@ -89,6 +89,15 @@ def test_it_is_a_graph(small):
     assert small.places.shape == (144, 3)
 
 
+def test_each_of_the_two_views_is_misread_by_itself():
+    """w(b, b') is the sum over where the two views are: w(a, a') c(a, b) c(a', b')."""
+    plain, seen_so = (graph.world(factors(64), VIEW, number=8, parts=(2, 2, 1), sigma2=s) for s in (0.0, 16.0))
+    c = seen_so.confusion
+    assert c.diagonal().min() < 0.9, "there is something to misread"
+    torch.testing.assert_close(seen_so.joined, torch.einsum("ab,ac,bd->cd", plain.joined, c, c))
+    torch.testing.assert_close(seen_so.seen, plain.seen @ c)
+
+
 def test_eigenfunctions_are_those_of_the_mean_over_partners(small):
     values, phi = graph.eigenfunctions(small.joined)
     T = small.joined / small.seen[:, None]  # its row a: where the partner of a view at a lies

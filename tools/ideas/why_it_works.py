@@ -3,7 +3,7 @@ from tools.ideas.drawing import BLUE, GREY, ORANGE, Drawing, shape, two_views
 ALT = (
     "Views of two rings and of two stars are nodes. Thick lines join views of one picture, thin ones rings with rings "
     "and stars with stars; one dashed line goes from a ring to a star. An arrow leads to a line on which the rings' "
-    "nodes lie on the left and the stars' on the right: the graph's first eigenfunction."
+    "nodes lie on the left and the stars' on the right: the graph's second eigenfunction."
 )
 
 
@@ -30,6 +30,6 @@ def draw() -> Drawing:
         d.line([(x, 244), (x, 264)], BLUE, 5)
     for x in (318, 330, 340, 354):
         d.line([(x, 244), (x, 264)], ORANGE, 5)
-    d.label(462, 254, "$f_1$", size=19)
-    d.label(338, 202, "thick: views of one picture")
+    d.label(462, 254, "$φ_2$", size=19)
+    d.label(342, 206, "thick: views of one picture\nthin: they look alike")
     return d
