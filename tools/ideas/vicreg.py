@@ -59,10 +59,10 @@ def variance(d: Drawing, a: Tensor) -> None:
     d.line([(x, y - 40), (x, y + 40)])
     for value in a[:, COLUMN].tolist():
         d.line([(x - 9, y - unit * value), (x + 9, y - unit * value)], BLUE, 4)
-    d.arrow((x + 20, y - unit), (x + 20, y + unit), both=True)
-    d.label(x + 31, y, "≥ 1", anchor="start")
-    d.line([(x + 14, y - unit), (x + 26, y - unit)], GREEN, 2.5)
-    d.line([(x + 14, y + unit), (x + 26, y + unit)], GREEN, 2.5)
+    for height in (y - unit, y, y + unit):  # the mean, and one deviation to both sides
+        d.line([(x + 14, height), (x + 26, height)], GREEN, 2.5)
+    d.arrow((x + 20, y), (x + 20, y - unit))
+    d.label(x + 31, y - unit / 2, "≥ 1", anchor="start")
     d.label(x, 322, "variance", bold=True)
     d.label(x, 456, "a column:\nnumbers spread")
 
