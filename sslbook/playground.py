@@ -65,6 +65,7 @@ def contrastive_floor(temperature: float, rows: int = 2 * BATCH) -> float:
 PLAYS: dict[str, Play] = {
     "SimCLR": Play(
         parts=["negatives"],
+        lr=4e-3,
         dials=[Dial("temperature", "Temperature", TEMPERATURES, [contrastive_floor(t) for t in TEMPERATURES])],
     ),
     "BYOL": Play(parts=["predictor", "slow target"], floor=0.0, arguments=dict(schedule=False)),
