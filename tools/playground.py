@@ -130,7 +130,7 @@ def memory_over(browser: Browser, address: str, name: str, process: int) -> list
     return found
 
 
-def site(folder: Path) -> int:
+def site(folder: Path, methods: list[str]) -> int:
     """A page with the playground alone, as the book's site has it; how large its graphs are."""
     from tests.conftest import extension  # the site's own extensions
 
@@ -140,7 +140,7 @@ def site(folder: Path) -> int:
     static, served = extension("static_widgets"), folder / "vendor_static"
     (served / "widgets").mkdir()
     (served / "widgets.js").write_text(static.SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
-    widget = Playground()
+    widget = Playground(methods)
     data = embed_data(views=[widget], drop_defaults=False)
     (view,) = data["view_specs"]
     state = static.packed(data["manager_state"]["state"], [view["model_id"]], served / "widgets")
@@ -168,7 +168,7 @@ def main() -> None:
         parser.error(HELP)
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as p:
-        size = site(Path(folder))
+        size = site(Path(folder), arguments.methods)
         with serve(Path(folder) / "vendor_static") as address:
             browser = p.chromium.launch(executable_path=path, args=["--no-sandbox"])
             rows = []

@@ -195,6 +195,7 @@ function sync(widget) {
   const before = JSON.parse(widget.sent)[0];
   widget.sent = JSON.stringify(now);
   const same = JSON.stringify(before) === JSON.stringify(now[0]);
+  if (!same) widget.losses = []; // without a part the loss is another, and has another scale
   tellWorker(widget, same ? { kind: "dials", dials: now[1] } : { kind: "choose", choice: now[0], dials: now[1] });
 }
 
@@ -359,7 +360,7 @@ function guestPart(widget) {
   });
   const upload = button("Upload one", () => input.click());
   const label = make("label", { for: input.id, class: "sslw-hidden" }, "A picture of yours");
-  const words = make("p", { class: "sslw-note" }, "Draw a shape, and a ring marks where it lands. It stays in this page.");
+  const words = make("p", { class: "sslw-note" }, "Draw a shape, and a pink frame marks where it lands. It stays in this page.");
   const buttons = make("div", { class: "sslw-buttons" }, button("Clear", clear), upload, label, input);
   return { pad, item: make("div", { class: "sslw-play-guest" }, make("h4", {}, "Your own picture"), pad, words, buttons) };
 }
@@ -533,8 +534,10 @@ export function scaled(values, levels) {
 
 function drawChart({ name, line, levels, plot, high, low, note }, points, lines, remark) {
   const scale = scaled(points.map(([, value]) => value), lines);
-  const last = Math.max(1, points.at(-1)?.[0] ?? 1);
-  line.setAttribute("points", points.filter(([, v]) => Number.isFinite(v)).map(([step, v]) => `${(100 * step) / last},${scale.y(v)}`).join(" "));
+  const [first, last] = [points[0]?.[0] ?? 0, points.at(-1)?.[0] ?? 0];
+  const x = (step) => (100 * (step - first)) / Math.max(1, last - first);
+  const known = points.filter(([, value]) => Number.isFinite(value));
+  line.setAttribute("points", known.map(([step, value]) => `${x(step)},${scale.y(value)}`).join(" "));
   levels.forEach((level, i) => {
     const there = Number.isFinite(lines[i]);
     level.style.visibility = there ? "" : "hidden";
