@@ -7,6 +7,7 @@ is refused by its name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from sslbook.export import OPSET
 
 # what they give hangs on the shape of their input alone
 SHAPES_ONLY = ("zeros_like", "ones_like", "new_empty_strided", "new_zeros", "fill")
+MEAN = 1  # PyTorch's number for a loss that is a mean
 
 
 class Ref(str):
@@ -213,7 +215,8 @@ def shift(w: Writer, out: Tensor, x: Any, sizes: Sequence[int], value: float = 0
 def cut(w: Writer, out: Tensor, x: Any, axis: int = 0, start: int = 0, end: int = 2**62, step: int = 1) -> Any:
     if w.shape(x) == tuple(out.shape):
         return x
-    return w.add("Slice", x, [start or 0], [end], [axis], [step])
+    bounds = [[start or 0], [end], [axis], [step]]
+    return w.add("Slice", x, *bounds)
 
 
 def select(w: Writer, out: Tensor, x: Any, axis: int, place: int) -> Ref:
@@ -271,7 +274,8 @@ def log_softmax_backward(w: Writer, out: Tensor, gradient: Any, output: Any, axi
 
 def diagonal(w: Writer, out: Tensor, x: Any) -> Ref:
     n = len(out)
-    return w.add("Slice", w.add("Reshape", x, [n * n]), [0], [n * n], [0], [n + 1])
+    bounds = [[0], [n * n], [0], [n + 1]]
+    return w.add("Slice", w.add("Reshape", x, [n * n]), *bounds)
 
 
 def diagonal_backward(w: Writer, out: Tensor, gradient: Any, *_: Any) -> Ref:
@@ -279,7 +283,13 @@ def diagonal_backward(w: Writer, out: Tensor, gradient: Any, *_: Any) -> Ref:
     return w.add("Where", torch.eye(len(out), dtype=torch.bool), column, 0.0)
 
 
+def only_mean(reduction: int) -> None:
+    if reduction != MEAN:
+        raise NotImplementedError("of losses only the mean over a batch has a form here, no sum and no single values")
+
+
 def likelihood(w: Writer, out: Any, log_p: Any, target: Tensor, weight: None, reduction: int, ignored: int) -> list:
+    only_mean(reduction)
     rows, classes = w.shape(log_p)
     chosen = w.add("Where", F.one_hot(target, classes).bool(), log_p, 0.0)  # a product would make nan of -inf
     return [w.add("Mul", w.add("ReduceSum", chosen, keepdims=0), -1 / rows), out[1]]
@@ -287,6 +297,24 @@ def likelihood(w: Writer, out: Any, log_p: Any, target: Tensor, weight: None, re
 
 def likelihood_backward(w: Writer, out: Tensor, gradient: Any, log_p: Any, target: Tensor, *_: Any) -> Ref:
     return w.add("Mul", gradient, -F.one_hot(target, out.shape[1]) / len(out))
+
+
+def variance(w: Writer, out: Tensor, x: Any, axes: Sequence[int], correction: float = 1, keepdim: bool = False) -> Ref:
+    count = math.prod(w.shape(x)[axis] for axis in axes)
+    away = w.add("Sub", x, w.add("ReduceMean", x, list(axes), keepdims=1))
+    total = w.add("ReduceSum", w.add("Mul", away, away), list(axes), keepdims=int(keepdim))
+    return w.add("Div", total, count - correction)
+
+
+def squared_error(w: Writer, out: Tensor, x: Any, y: Any, reduction: int = MEAN) -> Ref:
+    only_mean(reduction)
+    away = w.add("Sub", x, y)
+    return w.add("ReduceMean", w.add("Mul", away, away), keepdims=0)
+
+
+def squared_error_backward(w: Writer, out: Tensor, gradient: Any, x: Any, y: Any, reduction: int) -> Ref:
+    only_mean(reduction)
+    return w.add("Mul", w.add("Mul", gradient, 2 / out.numel()), w.add("Sub", x, y))
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
@@ -320,6 +348,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "masked_fill": where_not,
     "mean": reduce("ReduceMean"),
     "mm": elementwise("MatMul"),
+    "mse_loss": squared_error,
+    "mse_loss_backward": squared_error_backward,
     "mul": elementwise("Mul"),
     "neg": elementwise("Neg"),
     "nll_loss_backward": likelihood_backward,
@@ -343,6 +373,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "threshold_backward": behind_threshold,
     "unbind": unbind,
     "unsqueeze": reshape,
+    "var": variance,
     "view": reshape,
     "where": elementwise("Where"),
 }

@@ -30,7 +30,7 @@ TERMS = {"redundancy term": {"lambd": 0.0}, "variance term": {"mu": 0.0}}
 
 
 @dataclass(frozen=True)
-class Dial:
+class Knob:
     """A number that a reader may change while it trains, an attribute of the method."""
 
     name: str
@@ -44,7 +44,7 @@ class Play:
     """How a method is played with. What is not said is its recipe's for the shapes."""
 
     parts: Sequence[str]  # that can be removed
-    dials: Sequence[Dial] = ()
+    dials: Sequence[Knob] = ()
     floor: float | None = None  # the smallest loss there can be
     arguments: dict[str, float] = field(default_factory=dict)
     lr: float | None = None
@@ -66,13 +66,13 @@ PLAYS: dict[str, Play] = {
     "SimCLR": Play(
         parts=["negatives"],
         lr=4e-3,
-        dials=[Dial("temperature", "Temperature", TEMPERATURES, [contrastive_floor(t) for t in TEMPERATURES])],
+        dials=[Knob("temperature", "Temperature", TEMPERATURES, [contrastive_floor(t) for t in TEMPERATURES])],
     ),
     "BYOL": Play(parts=["predictor", "slow target"], floor=0.0, arguments=dict(schedule=False)),
     "SimSiam": Play(parts=["stop-gradient", "predictor"], floor=-1.0),
     "BarlowTwins": Play(
         parts=["redundancy term"],
-        dials=[Dial("lambd", "Weight of redundancy", (0.0, 0.001, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1))],
+        dials=[Knob("lambd", "Weight of redundancy", (0.0, 0.001, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1))],
         floor=0.0,
     ),
     "VICReg": Play(parts=["variance term"], floor=0.0),

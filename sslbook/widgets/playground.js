@@ -392,7 +392,7 @@ function tourPart(widget) {
     const now = `${widget.tour} ${widget.chosen}`;
     if (now === shown) return;
     shown = now;
-    if (widget.tour < 0) return box.replaceChildren(button("Take the tour, six steps", () => go(0)));
+    if (widget.tour < 0) return box.replaceChildren(button(`Take the tour: ${steps.length} questions`, () => go(0)));
     const { title, text, ask, answers, right, then } = steps[widget.tour];
     const options = answers.map((words, i) => {
       const made = button(words, () => choose(i));

@@ -280,6 +280,7 @@ async function takeStep(trainer) {
   }
   const drawn = performance.now();
   const { "next state": next, ...terms } = await session.run(feeds);
+  if (!Number.isFinite(terms.loss.data[0])) throw new Error("the loss is no number any more; a smaller learning rate may help.");
   trainer.state = next.data;
   trainer.step += 1;
   const said = Object.fromEntries(Object.entries(terms).map(([name, term]) => [name, term.data[0]]));
@@ -332,7 +333,8 @@ function gallery({ watched }) {
 
 /** Steps and looks while the trainer runs; messages are heard between two of them. */
 async function keepGoing(trainer) {
-  while (trainer.running) {
+  const own = (trainer.loops += 1); // an earlier loop that has not seen the pause ends
+  while (trainer.running && own === trainer.loops) {
     await turn(trainer, () => stepAndLook(trainer));
     await new Promise((resolve) => setTimeout(resolve));
   }
@@ -404,6 +406,6 @@ function hear(trainer, message) {
 }
 
 if (typeof document === "undefined") {
-  const trainer = { last: Promise.resolve(), running: false };
+  const trainer = { last: Promise.resolve(), running: false, loops: 0 };
   self.onmessage = ({ data }) => hear(trainer, data);
 }
