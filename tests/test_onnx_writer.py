@@ -38,5 +38,5 @@ def test_values_and_gradients_are_pytorch_s(function):
 
 
 def test_an_operation_without_a_form_is_named():
-    with pytest.raises(NotImplementedError, match="cumsum.*onnx_writer"):
+    with pytest.raises(NotImplementedError, match=r"cumsum.*onnx_writer"):
         write(as_functions(lambda x: x.cumsum(0), [X]), [X], ["x"], ["y"])
