@@ -173,8 +173,9 @@ def inverse_root(w: Writer, out: Tensor, x: Any) -> Ref:
     return w.add("Reciprocal", w.add("Sqrt", x))
 
 
-def clamp_min(w: Writer, out: Tensor, x: Any, least: Any) -> Ref:
-    return w.add("Max", x, least)
+def clamp(w: Writer, out: Tensor, x: Any, least: Any = None, most: Any = None) -> Any:
+    x = x if least is None else w.add("Max", x, least)
+    return x if most is None else w.add("Min", x, most)
 
 
 def where_not(w: Writer, out: Tensor, x: Any, mask: Any, value: Any) -> Ref:
@@ -217,6 +218,16 @@ def cut(w: Writer, out: Tensor, x: Any, axis: int = 0, start: int = 0, end: int 
         return x
     bounds = [[start or 0], [end], [axis], [step]]
     return w.add("Slice", x, *bounds)
+
+
+def uncut(
+    w: Writer, out: Tensor, gradient: Any, shape: Sequence[int], axis: int, start: int, end: int, step: int
+) -> Ref:
+    if step != 1:
+        raise NotImplementedError("the gradient of a slice has a form here for steps of 1 only")
+    before, after = [0] * len(shape), [0] * len(shape)
+    before[axis], after[axis] = start, shape[axis] - start - w.shape(gradient)[axis]
+    return w.add("Pad", gradient, before + after, 0.0)
 
 
 def select(w: Writer, out: Tensor, x: Any, axis: int, place: int) -> Ref:
@@ -328,7 +339,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "addmm": linear,
     "alias": same,
     "cat": concatenate,
-    "clamp_min": clamp_min,
+    "clamp": clamp,
+    "clamp_min": clamp,
     "clone": same,
     "constant_pad_nd": shift,
     "copy": copy,
@@ -339,6 +351,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "eq": elementwise("Equal"),
     "exp": elementwise("Exp"),
     "expand": expand,
+    "ge": elementwise("GreaterOrEqual"),
     "gt": elementwise("Greater"),
     "le": elementwise("LessOrEqual"),
     "lerp": lerp,
@@ -362,6 +375,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "rsub": subtract_from,
     "select": select,
     "slice": cut,
+    "slice_backward": uncut,
     "split": split,
     "split_with_sizes": split,
     "sqrt": elementwise("Sqrt"),

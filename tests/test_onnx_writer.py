@@ -14,7 +14,7 @@ X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize(
     "function",
     [
-        lambda x: x[1:, ::2],
+        lambda x: x[1:, 2:5],
         lambda x: (x @ x.T).diagonal(),
         lambda x: x.var(dim=0),
         lambda x: F.mse_loss(x, torch.ones_like(x)),
