@@ -70,7 +70,7 @@ class Study:
         said = {}
         for place in PLACES:
             x, y, truth = known[place], asked[place], self.phi[1]
-            guess = fitted(x.flatten(0, 1), self.phi[0], y.flatten(0, 1))
+            guess = evaluate.linear_fit(x.flatten(0, 1), self.phi[0], y.flatten(0, 1))
             left, all_of_it = (truth - guess).square().mean(dim=0), truth.var(dim=0, correction=0)
             centred = guess - guess.mean(dim=0), truth - truth.mean(dim=0)
             factors = evaluate.explained_factors(
@@ -124,15 +124,6 @@ def outputs(method: nn.Module, images: Tensor | ImageSet) -> dict[str, Tensor]:
     head = method.expander if hasattr(method, "expander") else method.projector
     h = evaluate.embed(method.encoder, images)
     return {"h": h, "z": copy.deepcopy(head).eval()(h)}
-
-
-def fitted(x: Tensor, known: Tensor, y: Tensor, ridge: float = 1e-3) -> Tensor:
-    """The linear fit of values (n, k) from features x (n, D), at features y (m, D): (m, k). As `evaluate.explained`."""
-    mean, deviation = x.double().mean(dim=0), (x.double().var(dim=0) + 1e-6).sqrt()
-    x, y = (x.double() - mean) / deviation, (y.double() - mean) / deviation
-    penalty = ridge * len(x) * torch.eye(x.shape[1]).to(x)
-    middle = known.mean(dim=0)
-    return middle + y @ torch.linalg.solve(x.T @ x + penalty, x.T @ (known - middle))
 
 
 def main() -> None:

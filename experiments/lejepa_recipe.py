@@ -3,7 +3,7 @@
     python experiments/lejepa_recipe.py --seed 0   # about 5 CPU-minutes
 
 writes results/studies/lejepa-recipe-0.json. The images are not those that the book reports on. Rows that the log holds
-are not made again. `spearman` of the log's rows is what the chapter shows.
+are not made again. `evaluate.spearman` of the log's rows is what the chapter shows.
 """
 
 import argparse
@@ -59,12 +59,6 @@ def row_of(name: str, seed: int, train: ImageSet, test: ImageSet) -> dict:
     return row | {question: report[question] for question in ("kNN", "linear", "linear, hue")}
 
 
-def spearman(one: list[float], other: list[float]) -> float:
-    """The correlation of the ranks; 1 if both put everything in the same order."""
-    ranks = [torch.tensor(values).argsort().argsort().double() for values in (one, other)]
-    return torch.corrcoef(torch.stack(ranks))[0, 1].item()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
@@ -80,7 +74,7 @@ def main() -> None:
         print(study.rows[-1], flush=True)
     for answer in ("kNN", "linear"):
         for term in ("loss", "prediction", "SIGReg"):
-            ranks = spearman([-row[term] for row in study.rows], [row[answer] for row in study.rows])
+            ranks = evaluate.spearman([-row[term] for row in study.rows], [row[answer] for row in study.rows])
             print(f"Spearman of -{term} and {answer}: {ranks:.2f}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
 
@@ -226,17 +226,27 @@ def explained(
 ) -> float:
     """R² on the test rows of a linear fit of values (N,) or (N, C) from features (N, D); the mean over the columns.
 
-    1 is all of the variance, 0 as much as the training values' mean explains. Features are standardised by the training
-    rows; `ridge` is the penalty on squared weights, beside the mean squared error. Raises ValueError if a feature is
-    not finite.
+    1 is all of the variance, 0 as much as the training values' mean explains. The fit is `linear_fit`'s.
+    """
+    known, asked = (v.view(len(v), -1) for v in (train_values, test_values))
+    guess = linear_fit(train_features, known, test_features, ridge=ridge)
+    asked = asked.to(guess)
+    left = (asked - guess).square().mean(dim=0)
+    return (1 - left / asked.var(dim=0, correction=0)).mean().item()
+
+
+def linear_fit(train_features: Tensor, train_values: Tensor, test_features: Tensor, *, ridge: float = 1e-3) -> Tensor:
+    """What a linear fit of values (N, C) from features (N, D) says at test features (M, D): (M, C), in float64.
+
+    Features are standardised by the training rows; `ridge` is the penalty on squared weights, beside the mean squared
+    error. Raises ValueError if a feature is not finite.
     """
     train_features, test_features = _finite(train_features).double(), _finite(test_features).double()
     x, x_test = _standardised(train_features, test_features)
-    known, asked = (v.to(x).view(len(v), -1) for v in (train_values, test_values))
+    known = train_values.to(x)
     penalty = ridge * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     weights = torch.linalg.solve(x.T @ x + penalty, x.T @ (known - known.mean(dim=0)))
-    left = (asked - known.mean(dim=0) - x_test @ weights).square().mean(dim=0)
-    return (1 - left / asked.var(dim=0, correction=0)).mean().item()
+    return known.mean(dim=0) + x_test @ weights
 
 
 def explained_factors(
@@ -521,6 +531,19 @@ def alpha_req(features: Tensor, first: int = 5, last: int = 50) -> float:
     j = torch.arange(first, first + len(spectrum), dtype=x.dtype, device=x.device).log()
     values = spectrum.log() - spectrum.log().mean()
     return (-(j - j.mean()) @ values / (j - j.mean()).square().sum()).item()
+
+
+def spearman(one: Sequence[float], other: Sequence[float]) -> float:
+    """The correlation of the ranks of two rows of n numbers: 1 if both put everything in the same order.
+
+    Equal numbers share the mean of their ranks. NaN if all numbers of a row are equal. Raises ValueError if the rows
+    are not equally long, with two numbers or more.
+    """
+    if len(one) != len(other) or len(one) < 2:
+        raise ValueError(f"two rows of n >= 2 numbers, got {len(one)} and {len(other)}")
+    rows = torch.tensor([list(one), list(other)], dtype=torch.float64)[:, :, None]
+    ranks = (rows > rows.mT).sum(dim=2) + (rows >= rows.mT).sum(dim=2)  # twice the rank, and one more
+    return torch.corrcoef(ranks.double())[0, 1].item()
 
 
 def spread(features: Tensor) -> float:

@@ -18,6 +18,11 @@ def pictures(n=2, seed=1, size=16):
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
+def random_pair(n, dim, seed=0):
+    """Two tables (n, dim) of normal numbers in float64, that have nothing to do with each other."""
+    return torch.randn(2, n, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).unbind()
+
+
 def batch_of(data, n):
     """The first n examples of a set of images or of texts, as a batch."""
     (batch,) = data.batches([torch.arange(n)])

@@ -643,3 +643,14 @@ def test_active_units_are_those_whose_mean_moves():
     assert evaluate.active_units(mu) == 2 and evaluate.active_units(mu, least=0.5) == 1
     with pytest.raises(ValueError, match=r"mu must be \(N, latents\)"):
         evaluate.active_units(mu[:, 0])
+
+
+def test_spearman_is_the_correlation_of_the_ranks():
+    x = [3.0, -1.0, 10.0, 0.5]
+    assert evaluate.spearman(x, [value**3 for value in x]) == pytest.approx(1)
+    assert evaluate.spearman(x, [-value for value in x]) == pytest.approx(-1)
+    # ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: equal numbers share the mean of theirs
+    assert evaluate.spearman([0, 5, 5, 9], [1, 2, 3, 4]) == pytest.approx(4.5 / (4.5 * 5) ** 0.5)
+    assert math.isnan(evaluate.spearman([1, 1], [1, 2]))
+    with pytest.raises(ValueError, match="two rows of n >= 2 numbers, got 3 and 2"):
+        evaluate.spearman([1, 2, 3], [1, 2])

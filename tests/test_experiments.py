@@ -76,13 +76,13 @@ def test_a_number_of_labels_is_that_of_the_drawn_pictures():
 
 
 def test_what_a_line_knows_of_an_eigenfunction_is_asked_of_other_views():
-    """The fit is that of `evaluate.explained`; places and pixels of a view come from the same draws."""
+    """The fit leaves what `evaluate.explained` says; places and pixels of a view come from the same draws."""
     graphs = experiment("graph")
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(200, 5, generator=generator), torch.randn(100, 5, generator=generator)
     mix = torch.randn(5, 1, generator=generator)
     known, asked = (f @ mix + torch.randn(len(f), 1, generator=generator) for f in (x, y))
-    left = asked - graphs.fitted(x, known.double(), y)
+    left = asked - evaluate.linear_fit(x, known.double(), y)
     share = 1 - left.square().mean() / asked.var(correction=0)
     assert share.item() == pytest.approx(evaluate.explained(x, known, y, asked), abs=1e-6)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from made_up import pictures, random_pair
 from torch import nn
 
 from sslbook import evaluate, sets
@@ -21,16 +22,8 @@ def tiny(**options):
     return VICReg(ConvNet(width=2), **{"dim": 8, **options})
 
 
-def pictures(n, seed):
-    return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
-
-
 def golden(name):
     return torch.tensor(GOLDEN[name]).double()
-
-
-def random_pair(n, dim, seed=0):
-    return torch.randn(2, n, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).unbind()
 
 
 def test_the_loss_equals_the_official_one_in_value_and_gradient():
