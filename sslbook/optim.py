@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
-from typing import TypedDict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
@@ -101,6 +101,11 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[ParameterGr
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay, "adapt": True},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0, "adapt": False},
     ]
+
+
+def rate_of(group: Mapping[str, Any], lr: float | Tensor, rate: float | Tensor) -> float | Tensor:
+    """A group's learning rate, where `rate` is what the schedule makes of `lr` now."""
+    return (lr if group.get("constant_lr") else rate) * group.get("lr_scale", 1)
 
 
 def warmup_cosine(step: int, total: int, warmup: int = 0) -> float:

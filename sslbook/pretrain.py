@@ -25,7 +25,7 @@ from sslbook.history import History, TrainingDivergedError
 from sslbook.images import ImageSet
 from sslbook.methods.base import Method, Now
 from sslbook.norms import sync_batch_norm
-from sslbook.optim import LARS, SGD, can_fuse, warmup_cosine
+from sslbook.optim import LARS, SGD, can_fuse, rate_of, warmup_cosine
 from sslbook.photos import PhotoStream, told_if_a_worker_dies
 from sslbook.views import Augmentation, Views
 
@@ -242,8 +242,7 @@ class Run:
         self.rate = lr * warmup_cosine(self.step, self.total, warmup)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                rate = lr if group.get("constant_lr") else self.rate
-                group["lr"] = rate * group.get("lr_scale", 1)
+                group["lr"] = rate_of(group, lr, self.rate)
                 if "weight_decay_end" in group:
                     start = group.setdefault("weight_decay_start", group["weight_decay"])
                     end = group["weight_decay_end"]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 SIZE = 32
+UNIFORMS = 10  # numbers that decide a picture, beside its shape and the noise
 TURN = 0.6  # pictures are turned by up to this many radians either way
 
 
@@ -71,7 +72,20 @@ def draw(n: int, seed: int = 0) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         raise ValueError(f"n is how many pictures to draw, at least 1, got {n}")
     generator = torch.Generator().manual_seed(_mixed(seed))
     labels = torch.randint(len(CLASSES), (n,), generator=generator)
-    u = torch.rand(10, n, generator=generator)
+    u = torch.rand(UNIFORMS, n, generator=generator)
+    noise = torch.randn(n, 3, SIZE, SIZE, generator=generator)
+    images, factors = painted(labels, u, noise)
+    return images, labels, factors
+
+
+def painted(labels: Tensor, u: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Images and factors of `draw`, with no randomness in here; widgets/shapes.js does the same in a page.
+
+    Args:
+        labels: (n,) int64.
+        u: (UNIFORMS, n) in [0, 1), what decides a picture.
+        noise: (n, 3, 32, 32), standard normal.
+    """
     factors = dict(
         hue=u[0],
         scale=0.34 + 0.38 * u[1],
@@ -82,13 +96,15 @@ def draw(n: int, seed: int = 0) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     )
     inside = cover(labels, factors)
     right, down = _axes()
-    background = factors["background"].view(n, 1, 1)
+    across, along, background = (
+        values.view(-1, 1, 1) for values in (2 * u[8] - 1, 2 * u[9] - 1, factors["background"])
+    )
     ink = _rgb(factors["hue"], saturation=0.65 + 0.35 * u[6], value=0.25 + 0.3 * u[7])[:, :, None, None]
-    light = (2 * u[8] - 1).view(n, 1, 1) * right + (2 * u[9] - 1).view(n, 1, 1) * down  # falls off to one side
+    light = across * right + along * down  # falls off to one side
     paper = (background + 0.18 * light)[:, None]
     images = torch.lerp(paper, ink, inside[:, None])
-    images += 0.02 * torch.randn(images.shape, generator=generator)
-    return (images.clamp_(0, 1) * 255).round().to(torch.uint8), labels, factors
+    images += 0.02 * noise
+    return (images.clamp_(0, 1) * 255).round().to(torch.uint8), factors
 
 
 def cover(labels: Tensor, factors: dict[str, Tensor]) -> Tensor:

@@ -21,20 +21,20 @@ LAYERS = [
     "cli",
     "chapter",
     "widgets figures ideas",
-    "speedrun removals",
+    "speedrun removals playground",
     "patients judging samples",
     "budget",
-    "finetune",
+    "finetune in_page",
     "pretrain",
     "callbacks",
     "evaluate",
-    "official pretrained export",
+    "official pretrained export onnx_writer",
     "methods",
     "losses encoders decoders vit text heads norms tokenisers graph",
     "words",
     "views images sets photos",
-    "allocator bar blocks checkpoint classroom distributed download ema files history kmeans masks optim "
-    "results sentences",
+    "allocator bar blocks checkpoint classroom decompositions distributed download ema files history kmeans masks "
+    "optim results sentences",
     "shapes",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
@@ -145,6 +145,7 @@ def module(name):
 
 # beyond its own files, the book knows a method by name in these only, and only for a reason
 TARGETS = "experiments/targets.py"  # compares what is asked of hidden parts
+PLAYED = "sslbook/playground.py"  # which methods train in a page, and what can be removed from each
 ELSEWHERE = {
     "BERT": {"sslbook/widgets/masked_words.py", TARGETS},  # its network goes into a page
     "SimCLR": {  # the book's example
@@ -157,11 +158,15 @@ ELSEWHERE = {
         "experiments/transfer.py",
         "sslbook/speedrun.py",
         "tools/hero.py",
+        PLAYED,
     },
     "BYOL": {  # what is known of why it does not collapse is known of its linear kind
         "sslbook/widgets/linear_byol.js",
         "sslbook/widgets/linear_byol.py",
+        PLAYED,
     },
+    "BarlowTwins": {PLAYED},
+    "VICReg": {PLAYED},
     "MAE": {  # its network goes into a page, and its authors' checkpoints come from elsewhere
         "experiments/ijepa_recipe.py",  # it begins where MAE ends
         "experiments/ship.py",
@@ -189,7 +194,7 @@ ELSEWHERE = {
     "DINO": {"sslbook/official.py"},
     "DeepCluster": {"sslbook/official.py"},
     "MoCo": {"sslbook/official.py"},  # its authors' checkpoints
-    "SimSiam": {"sslbook/official.py"},
+    "SimSiam": {"sslbook/official.py", PLAYED},
     "SwAV": {"sslbook/official.py"},
     "VICReg": {"sslbook/official.py"},
 }

@@ -1,18 +1,14 @@
 """The MAE explorer: a real small MAE in the page, by onnxruntime-web, by Python, or from stored pictures."""
 
 import functools
-import json
 import re
-import shutil
 import statistics
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 import traitlets
-from conftest import CANVASES, FRAME, LEFT, ROOT, answers, canvases, encoded, extension, serve, watch
-from ipywidgets.embed import embed_data
+from conftest import CANVASES, FRAME, LEFT, answers, canvases, encoded
 
 from sslbook.export import mask_indices
 from sslbook.methods import MAE
@@ -124,62 +120,6 @@ def test_a_mask_of_another_form_is_refused():
 
 
 # -- the page: as the book's site serves it, with its own scripts and onnxruntime-web from node_modules
-
-
-@pytest.fixture(scope="module")
-def vendored(tmp_path_factory):
-    """The folder that the book's own extensions fill, and the size of the runtime in it."""
-    folder = tmp_path_factory.mktemp("site")
-    config = SimpleNamespace(html_static_path=[])
-    extension("offline_assets").vendor_scripts(SimpleNamespace(srcdir=ROOT, doctreedir=folder / "doctrees"), config)
-    folder = folder / "vendor_static"
-    (folder / "widgets").mkdir()
-    shutil.copy(extension("static_widgets").SCRIPT, folder)
-    return folder, config.runtime_bytes
-
-
-@pytest.fixture
-def visit(browser, vendored):
-    """visit(*widgets, **context options) -> a served page of the book; it meets only our own address.
-
-    `refuse` are parts of addresses that the line loses, until the test empties this list.
-    """
-    folder, runtime = vendored
-    pages = []
-
-    def visit(*widgets, theme="light", script="", above=0, book="", hash="", refuse=(), **options):
-        data = embed_data(views=widgets, drop_defaults=False)
-        html = (
-            f'<!doctype html><html lang="en" data-theme="{theme}" {book}>'
-            '<meta name="viewport" content="width=device-width">'
-        )
-        html += '<link rel="icon" href="data:,"><style>[data-theme="dark"] body { background: #121212 }</style>'
-        html += f'<div style="height: {above}px"></div>'
-        for view in data["view_specs"]:
-            html += f'<div><script type="application/vnd.jupyter.widget-view+json">{json.dumps(view)}</script></div>'
-        ids = [view["model_id"] for view in data["view_specs"]]
-        state = extension("static_widgets").packed(data["manager_state"]["state"], ids, folder / "widgets")
-        (folder / "state.js").write_text(f"window.widgetStates = {json.dumps(state | {'runtime': runtime})}")
-        html += '<script defer src="state.js"></script><script defer src="widgets.js"></script>'
-        (folder / "index.html").write_text(html)
-        page = browser.new_page(**{"viewport": {"width": 1000, "height": 900}} | options)
-        watch(page, address)
-        page.wants = []
-        page.on("request", lambda r: page.wants.append(r.url.removeprefix(address)))
-        if refuse:
-            lose = lambda route: route.abort() if any(r in route.request.url for r in refuse) else route.continue_()  # noqa: E731
-            page.route("**/*", lose)
-        page.add_init_script(script)
-        page.goto(f"{address}/{hash}")
-        page.wait_for_function("n => document.querySelectorAll('.sslw').length === n", arg=len(widgets))
-        pages.append(page)
-        return page
-
-    with serve(folder) as address:
-        yield visit
-        for page in pages:
-            assert page.troubles == []
-            page.close()
 
 
 def drawn(page):

@@ -20,6 +20,7 @@ from sslbook.widgets.linear_byol import LinearBYOL
 from sslbook.widgets.masked_words import MaskedWords
 from sslbook.widgets.masking import MAEExplorer
 from sslbook.widgets.partner import PartnerGame
+from sslbook.widgets.playground import Playground
 from sslbook.widgets.similarity import SimilarityMatrix
 from sslbook.widgets.sinkhorn import SinkhornBalance
 from sslbook.widgets.slices import GaussianSlices
@@ -42,6 +43,7 @@ __all__ = [
     "MAEExplorer",
     "MaskedWords",
     "PartnerGame",
+    "Playground",
     "SimilarityMatrix",
     "SinkhornBalance",
     "ThreeDials",

@@ -119,22 +119,30 @@ export function resizedCrop(image, [top, left, height, width], flip, size) {
 function twoProducts(rows, image, columns) {
   const [height, width] = [rows.length, columns.length];
   const half = new Float64Array(3 * image.height * width);
-  for (let y = 0; y < 3 * image.height; y++) {
-    for (let x = 0; x < width; x++) {
-      for (const [i, w] of columns[x]) half[y * width + x] += w * image.data[y * image.width + i];
-    }
-  }
   const data = new Float32Array(3 * height * width);
+  const [across, down] = [packed(columns), packed(rows)];
+  for (let y = 0; y < 3 * image.height; y++) product(across, image.data, y * image.width, 1, half, y * width, 1);
   for (let c = 0; c < 3; c++) {
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        let sum = 0;
-        for (const [i, w] of rows[y]) sum += w * half[(c * image.height + i) * width + x];
-        data[(c * height + y) * width + x] = sum;
-      }
-    }
+    for (let x = 0; x < width; x++) product(down, half, c * image.height * width + x, width, data, c * height * width + x, width);
   }
   return { data, height, width };
+}
+
+/** A matrix as typed arrays: row t has the places from[t] to from[t + 1]. */
+function packed(rows) {
+  const entries = rows.flat();
+  const from = new Int32Array(rows.length + 1);
+  rows.forEach((row, t) => (from[t + 1] = from[t] + row.length));
+  return { from, index: Int32Array.from(entries, ([i]) => i), weight: Float64Array.from(entries, ([, w]) => w) };
+}
+
+/** A matrix times a vector of every `step`th number of `source` from `start` on, put into `target` in the same way. */
+function product({ from, index, weight }, source, start, step, target, place, stride) {
+  for (let t = 0; t < from.length - 1; t++) {
+    let sum = 0;
+    for (let k = from[t]; k < from[t + 1]; k++) sum += weight[k] * source[start + step * index[k]];
+    target[place + stride * t] = sum;
+  }
 }
 
 /** Triangle-filter weights that read `length` pixels from `start` into `target` pixels. */

@@ -1,0 +1,159 @@
+"""What the book's playground trains in a reader's page: small forms of methods, with and without a part of theirs.
+
+A page gets no weights and no code of a method: it gets graphs (`in_page`), and what it must know to feed them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from sslbook.budget import BUDGETS
+from sslbook.encoders import ConvNet
+from sslbook.in_page import Graph, embeddings, features, training_step
+from sslbook.methods import METHODS, Method, Recipe
+from sslbook.patients import ARGUMENTS, OnlyPull
+from sslbook.shapes import CLASSES
+
+WIDTH = 8  # of the ConvNet: 34 k parameters
+SIZE = 24  # px of a view
+BATCH = 64  # pictures, in the page of every method: a step must be short to be watched
+WATCHED = 128  # pictures on the sphere
+CHUNK = 256  # pictures that are encoded at once
+TERMS = {"redundancy term": {"lambd": 0.0}, "variance term": {"mu": 0.0}}
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A number that a reader may change while it trains, an attribute of the method."""
+
+    name: str
+    label: str
+    stops: Sequence[float]
+    floors: Sequence[float] | None = None  # the smallest loss there can be, at each stop
+
+
+@dataclass(frozen=True)
+class Play:
+    """How a method is played with. What is not said is its recipe's for the shapes."""
+
+    parts: Sequence[str]  # that can be removed
+    dials: Sequence[Knob] = ()
+    floor: float | None = None  # the smallest loss there can be
+    arguments: dict[str, float] = field(default_factory=dict)
+    lr: float | None = None
+
+
+TEMPERATURES = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
+
+
+def contrastive_floor(temperature: float, rows: int = 2 * BATCH) -> float:
+    """The smallest InfoNCE of n rows in pairs: partners are one point, and all others as far away as can be at once.
+
+    These points are the corners of a simplex, with cosines of -1 / (n / 2 - 1).
+    """
+    apart = -1 / (rows / 2 - 1)
+    return math.log1p((rows - 2) * math.exp((apart - 1) / temperature))
+
+
+PLAYS: dict[str, Play] = {
+    "SimCLR": Play(
+        parts=["negatives"],
+        lr=4e-3,
+        dials=[Knob("temperature", "Temperature", TEMPERATURES, [contrastive_floor(t) for t in TEMPERATURES])],
+    ),
+    "BYOL": Play(parts=["predictor", "slow target"], floor=0.0, arguments=dict(schedule=False)),
+    "SimSiam": Play(parts=["stop-gradient", "predictor"], floor=-1.0),
+    "BarlowTwins": Play(
+        parts=["redundancy term"],
+        dials=[Knob("lambd", "Weight of redundancy", (0.0, 0.001, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1))],
+        floor=0.0,
+    ),
+    "VICReg": Play(parts=["variance term"], floor=0.0),
+}
+
+
+def playable() -> list[str]:
+    """The names of the methods, in the order of the book."""
+    return [name for name in METHODS if name in PLAYS]
+
+
+def make(name: str, part: str | None = None, seed: int = 0) -> Method:
+    """The small form of a method from random weights, complete or without a part of its `Play`.
+
+    Raises ValueError if it is no method of the playground, or has no such part.
+    """
+    if name not in playable():
+        raise ValueError(f"the playground has {', '.join(playable())}; got {name!r}")
+    play = PLAYS[name]
+    if part is not None and part not in play.parts:
+        raise ValueError(f"from {name} can be removed: {', '.join(play.parts)}; got {part!r}")
+    arguments = recipe(name).method | play.arguments | (ARGUMENTS | TERMS).get(part, {})
+    kind = OnlyPull if part == "negatives" else METHODS[name].method
+    torch.manual_seed(seed)
+    return kind(ConvNet(WIDTH), **arguments)
+
+
+def recipe(name: str) -> Recipe:
+    return BUDGETS["cpu"].recipe(name)
+
+
+def variant(name: str, part: str | None = None) -> str:
+    """What the graph of a method's step is called."""
+    return f"{name} without {part}" if part else name
+
+
+def graphs(names: Sequence[str]) -> dict[str, Graph]:
+    """A step of each `variant` of these methods, the embeddings "<name> z" of each, and the encoder's "features"."""
+    found = {"features": features(make(names[0]), (CHUNK, 3, 32, 32))}
+    for name in names:
+        found[f"{name} z"] = embeddings(make(name), (WATCHED, 3, 32, 32))
+        train = recipe(name).train
+        for part in (None, *PLAYS[name].parts):
+            found[variant(name, part)] = training_step(
+                make(name, part),
+                (2, BATCH, 3, SIZE, SIZE),
+                optimizer=train["optimizer"],
+                weight_decay=train["weight_decay"],
+                dials=[dial.name for dial in PLAYS[name].dials if part != "negatives"],
+            )
+    return found
+
+
+def packed(found: Mapping[str, Graph]) -> tuple[bytes, dict[str, dict[str, list[int]]]]:
+    """Graphs for a page, gzipped in pieces, and where these lie: {name: {"model": [from, to], "parts": ...}}."""
+    pieces, index, place = [], {}, 0
+    for name, graph in found.items():
+        parts = [[part.name, math.prod(part.shape), *part.start] for part in graph.parts]
+        index[name] = {}
+        for kind, content in (("model", graph.model), ("parts", json.dumps(parts).encode())):
+            piece = gzip.compress(content, mtime=0)
+            index[name][kind] = [place, place + len(piece)]
+            pieces.append(piece)
+            place += len(piece)
+    return b"".join(pieces), index
+
+
+def about(names: Sequence[str]) -> dict[str, Any]:
+    """What a page must know of the methods beside their graphs, in plain lists and numbers."""
+    methods = {}
+    for name in names:
+        method = make(name)
+        play, entry = PLAYS[name], METHODS[name]
+        methods[name] = dict(
+            label=entry.label,
+            parts=list(play.parts),
+            batch=BATCH,
+            lr=play.lr or recipe(name).train["lr"],
+            views=BUDGETS["cpu"].views.settings(),
+            chance=method.chance(BATCH),
+            floor=play.floor,
+            dials=[asdict(dial) | {"value": getattr(method, dial.name)} for dial in play.dials],
+        )
+    return dict(methods=methods, watched=WATCHED, chunk=CHUNK, classes=list(CLASSES))

@@ -1,0 +1,56 @@
+"""Train a small encoder without labels in the page, watch it learn, and take away what keeps it from collapsing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import anywidget
+import traitlets
+
+from sslbook import playground
+from sslbook.widgets._source import source
+
+WORKER = ("draws.js", "views.js", "shapes.js", "trainer.js")
+
+
+class Playground(anywidget.AnyWidget):
+    """A training that runs in the reader's page: pictures on a sphere, the loss, what the nearest neighbours know.
+
+    The page gets graphs of whole training steps, traced from the package's own methods (`sslbook.in_page`), and draws
+    its pictures and its first weights itself. They run where the book's site has onnxruntime-web; elsewhere, such as in
+    Jupyter, the widget says that it trains on the site.
+
+    Args:
+        methods: names of `playground.playable()`, all of them by default; the first is shown.
+        tour: steps of a guided tour, each {"title", "text", "ask", "answers", "right", "then", "set", "after"}: a
+            question with answers to choose from, what is said once one is chosen, and settings (names of traits) that
+            are made when the step begins and when it is answered.
+
+    Raises:
+        ValueError: a method is not playable.
+        ImportError: onnx is missing, which writing the graphs needs.
+    """
+
+    _esm = source("page.js", "playground.js") + f"\nexport const WORKER = {json.dumps(source(*WORKER))};\n"
+    _css = source("widgets.css", "playground.css")
+    graphs = traitlets.Bytes().tag(sync=True)  # gzipped pieces
+    index = traitlets.Dict().tag(sync=True)  # where the pieces of each graph lie
+    about = traitlets.Dict().tag(sync=True)  # of the methods
+    order = traitlets.List().tag(sync=True)  # of the methods: a page sorts a dict
+    tour = traitlets.List().tag(sync=True)
+    method = traitlets.Unicode().tag(sync=True)
+    part = traitlets.Unicode("").tag(sync=True)  # which is removed; "" is none
+    seed = traitlets.Int(0).tag(sync=True)
+    lr = traitlets.Float(0.0).tag(sync=True)  # 0: the method's own
+    dial = traitlets.Float(-1.0).tag(sync=True)  # of the method's own number; -1: its own value
+    crop = traitlets.Float(0.25).tag(sync=True)  # the smallest share of a picture that a view shows
+    color = traitlets.Float(1.0).tag(sync=True)  # times the views' changes of colour
+
+    def __init__(self, methods: Sequence[str] | None = None, tour: Sequence[dict] = (), **kwargs):
+        names = list(methods or playground.playable())
+        about = playground.about(names)
+        graphs, index = playground.packed(playground.graphs(names))
+        super().__init__(
+            graphs=graphs, index=index, about=about, order=names, tour=list(tour), method=names[0], **kwargs
+        )
