@@ -1,6 +1,8 @@
 """What the book's playground trains in a reader's page: small forms of methods, with and without a part of theirs.
 
-A page gets no weights and no code of a method: it gets graphs (`in_page`), and what it must know to feed them.
+A page gets no weights and no code of a method: it gets graphs (`in_page`), and what it must know to feed them. They lie
+in the package, in `graphs/`, so that nobody needs onnx to show them. `python -m tools.graphs` traces them anew, and a
+test holds each to a step of PyTorch's.
 """
 
 from __future__ import annotations
@@ -8,15 +10,15 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from sslbook.budget import BUDGETS
 from sslbook.encoders import ConvNet
-from sslbook.in_page import Graph, embeddings, features, training_step
 from sslbook.methods import METHODS, Method, Recipe
 from sslbook.patients import ARGUMENTS, OnlyPull
 from sslbook.shapes import CLASSES
@@ -26,6 +28,7 @@ SIZE = 24  # px of a view
 BATCH = 64  # pictures, in the page of every method: a step must be short to be watched
 WATCHED = 128  # pictures on the sphere
 CHUNK = 256  # pictures that are encoded at once
+GRAPHS = Path(__file__).parent / "graphs/playground"
 TERMS = {"redundancy term": {"lambd": 0.0}, "variance term": {"mu": 0.0}}
 
 
@@ -47,7 +50,7 @@ class Play:
     dials: Sequence[Knob] = ()
     floor: float | None = None  # the smallest loss there can be
     arguments: dict[str, float] = field(default_factory=dict)
-    lr: float | None = None
+    train: dict[str, Any] = field(default_factory=dict)
 
 
 TEMPERATURES = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -65,17 +68,23 @@ def contrastive_floor(temperature: float, rows: int = 2 * BATCH) -> float:
 PLAYS: dict[str, Play] = {
     "SimCLR": Play(
         parts=["negatives"],
-        lr=4e-3,
+        train=dict(lr=4e-3),
         dials=[Knob("temperature", "Temperature", TEMPERATURES, [contrastive_floor(t) for t in TEMPERATURES])],
     ),
-    "BYOL": Play(parts=["predictor", "slow target"], floor=0.0, arguments=dict(schedule=False)),
-    "SimSiam": Play(parts=["stop-gradient", "predictor"], floor=-1.0),
+    "BYOL": Play(parts=["predictor", "slow target"], floor=0.0, arguments=dict(schedule=False, dim=64, hidden=128)),
+    "SimSiam": Play(
+        parts=["stop-gradient", "predictor"],
+        floor=-1.0,
+        arguments=dict(dim=128),
+        train=dict(optimizer="adamw", lr=2e-3, weight_decay=1e-3),
+    ),
     "BarlowTwins": Play(
         parts=["redundancy term"],
+        arguments=dict(dim=64, lambd=0.05),
         dials=[Knob("lambd", "Weight of redundancy", (0.0, 0.001, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1))],
         floor=0.0,
     ),
-    "VICReg": Play(parts=["variance term"], floor=0.0),
+    "VICReg": Play(parts=["variance term"], floor=0.0, arguments=dict(dim=128), train=dict(lr=4e-3)),
 }
 
 
@@ -94,14 +103,16 @@ def make(name: str, part: str | None = None, seed: int = 0) -> Method:
     play = PLAYS[name]
     if part is not None and part not in play.parts:
         raise ValueError(f"from {name} can be removed: {', '.join(play.parts)}; got {part!r}")
-    arguments = recipe(name).method | play.arguments | (ARGUMENTS | TERMS).get(part, {})
+    arguments = recipe(name).method | (ARGUMENTS | TERMS).get(part, {})
     kind = OnlyPull if part == "negatives" else METHODS[name].method
     torch.manual_seed(seed)
     return kind(ConvNet(WIDTH), **arguments)
 
 
 def recipe(name: str) -> Recipe:
-    return BUDGETS["cpu"].recipe(name)
+    """The recipe for the shapes, with what its `Play` says."""
+    own, play = BUDGETS["cpu"].recipe(name), PLAYS[name]
+    return replace(own, method=own.method | play.arguments, train=own.train | play.train)
 
 
 def variant(name: str, part: str | None = None) -> str:
@@ -109,35 +120,19 @@ def variant(name: str, part: str | None = None) -> str:
     return f"{name} without {part}" if part else name
 
 
-def graphs(names: Sequence[str]) -> dict[str, Graph]:
-    """A step of each `variant` of these methods, the embeddings "<name> z" of each, and the encoder's "features"."""
-    found = {"features": features(make(names[0]), (CHUNK, 3, 32, 32))}
-    for name in names:
-        found[f"{name} z"] = embeddings(make(name), (WATCHED, 3, 32, 32))
-        train = recipe(name).train
-        for part in (None, *PLAYS[name].parts):
-            found[variant(name, part)] = training_step(
-                make(name, part),
-                (2, BATCH, 3, SIZE, SIZE),
-                optimizer=train["optimizer"],
-                weight_decay=train["weight_decay"],
-                dials=[dial.name for dial in PLAYS[name].dials if part != "negatives"],
-            )
-    return found
+def stored() -> tuple[bytes, dict[str, dict[str, list[int]]]]:
+    """Graphs gzipped in pieces, and where these lie: {name: {"model": [from, to], "parts": ...}}.
+
+    Of each method a step, a step without each of its parts (`variant`), and its embeddings, "<name> z"; one encoder's
+    "features". A part of a state is [name, numbers, how it begins, a number or another's name], as `in_page.Part`.
+    """
+    return GRAPHS.with_suffix(".bin").read_bytes(), json.loads(GRAPHS.with_suffix(".json").read_text(encoding="utf-8"))
 
 
-def packed(found: Mapping[str, Graph]) -> tuple[bytes, dict[str, dict[str, list[int]]]]:
-    """Graphs for a page, gzipped in pieces, and where these lie: {name: {"model": [from, to], "parts": ...}}."""
-    pieces, index, place = [], {}, 0
-    for name, graph in found.items():
-        parts = [[part.name, math.prod(part.shape), *part.start] for part in graph.parts]
-        index[name] = {}
-        for kind, content in (("model", graph.model), ("parts", json.dumps(parts).encode())):
-            piece = gzip.compress(content, mtime=0)
-            index[name][kind] = [place, place + len(piece)]
-            pieces.append(piece)
-            place += len(piece)
-    return b"".join(pieces), index
+def piece(packed: bytes, place: Sequence[int]) -> bytes:
+    """A graph's model, or what its state is made of: what lies at this place of the index."""
+    first, last = place
+    return gzip.decompress(packed[first:last])
 
 
 def about(names: Sequence[str]) -> dict[str, Any]:
@@ -150,7 +145,7 @@ def about(names: Sequence[str]) -> dict[str, Any]:
             label=entry.label,
             parts=list(play.parts),
             batch=BATCH,
-            lr=play.lr or recipe(name).train["lr"],
+            lr=recipe(name).train["lr"],
             views=BUDGETS["cpu"].views.settings(),
             chance=method.chance(BATCH),
             floor=play.floor,

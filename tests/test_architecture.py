@@ -166,7 +166,6 @@ ELSEWHERE = {
         PLAYED,
     },
     "BarlowTwins": {PLAYED},
-    "VICReg": {PLAYED},
     "MAE": {  # its network goes into a page, and its authors' checkpoints come from elsewhere
         "experiments/ijepa_recipe.py",  # it begins where MAE ends
         "experiments/ship.py",
@@ -196,7 +195,6 @@ ELSEWHERE = {
     "MoCo": {"sslbook/official.py"},  # its authors' checkpoints
     "SimSiam": {"sslbook/official.py", PLAYED},
     "SwAV": {"sslbook/official.py"},
-    "VICReg": {"sslbook/official.py"},
 }
 
 

@@ -1,7 +1,8 @@
 """Measure the playground on this machine, in a real browser: `python -m tools.playground [--out LOG]`.
 
 For each method: seconds from Train to the first step; pictures a second of the page's one thread, beside those of
-PyTorch on one thread, which makes the same steps just before and after; how the kNN rises in SECONDS. For the first
+PyTorch on one thread, which makes the same steps just before and after; how the kNN rises in SECONDS; what becomes of it
+in WITHOUT seconds when the first of its parts is removed, and what comes without each part from the start. For the first
 method also what the browser's processes hold over STEPS steps. On a busy machine all of it is slower: the log says how
 busy it was.
 """
@@ -13,6 +14,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,6 +31,7 @@ from tools.browser import HELP, find_browser
 from tools.notebooks import ROOT
 
 SECONDS = 60
+WITHOUT = 30
 STEPS = 2000
 READOUTS = ".sslw-playground .sslw-readouts b"
 STEP = "(n) => +document.querySelectorAll('.sslw-readouts b')[2].textContent >= n"
@@ -90,16 +93,37 @@ def numbers(page: Page) -> dict[str, float | None]:
     )
 
 
+def watch(page: Page, seconds: float) -> list[dict]:
+    """What the page says every second."""
+    began, curve = time.perf_counter(), []
+    while time.perf_counter() - began < seconds:
+        page.wait_for_timeout(1000)
+        curve.append(dict(seconds=round(time.perf_counter() - began, 1), **numbers(page)))
+    return curve
+
+
+def remove(page: Page, parts: Sequence[str]) -> dict[str, list[dict]]:
+    """What follows when the first part is removed from the training that runs, and without each part from the start."""
+    found = {}
+    for part in parts:
+        page.get_by_role("button", name=f"Remove: {part}", exact=True).click()
+        if not found:
+            found[f"{part} removed"] = watch(page, WITHOUT)
+        page.get_by_role("button", name="Start again", exact=True).click()
+        page.wait_for_function("document.querySelectorAll('.sslw-readouts b')[2].textContent < 5")
+        found[f"never {part}"] = watch(page, WITHOUT)
+    return found
+
+
 def measure(browser: Browser, address: str, name: str) -> dict:
-    """A method: speed, and the kNN over SECONDS."""
+    """A method: speed, the kNN over SECONDS, and what comes without its parts."""
     before = pytorch(name)
     page = browser.new_page()
     first = begin(page, address, name)
-    began, start, curve = time.perf_counter(), numbers(page)["steps"], []
-    while time.perf_counter() - began < SECONDS:
-        page.wait_for_timeout(1000)
-        curve.append(dict(seconds=round(time.perf_counter() - began, 1), **numbers(page)))
+    start = numbers(page)["steps"]
+    curve = watch(page, SECONDS)
     steps, seconds = curve[-1]["steps"] - start, curve[-1]["seconds"]
+    without = remove(page, playground.PLAYS[name].parts)
     page.close()
     theirs = [before, pytorch(name)]
     ours = steps * playground.BATCH / seconds
@@ -115,6 +139,7 @@ def measure(browser: Browser, address: str, name: str) -> dict:
         kNN_at_last=known[-1]["kNN"],
         kNN_doubled_after_seconds=doubled[0] if doubled else None,
         curve=curve,
+        without=without,
     )
 
 
@@ -130,7 +155,7 @@ def memory_over(browser: Browser, address: str, name: str, process: int) -> list
     return found
 
 
-def site(folder: Path, methods: list[str]) -> int:
+def site(folder: Path) -> int:
     """A page with the playground alone, as the book's site has it; how large its graphs are."""
     from tests.conftest import extension  # the site's own extensions
 
@@ -140,14 +165,14 @@ def site(folder: Path, methods: list[str]) -> int:
     static, served = extension("static_widgets"), folder / "vendor_static"
     (served / "widgets").mkdir()
     (served / "widgets.js").write_text(static.SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
-    widget = Playground(methods)
+    widget = Playground()
     data = embed_data(views=[widget], drop_defaults=False)
     (view,) = data["view_specs"]
     state = static.packed(data["manager_state"]["state"], [view["model_id"]], served / "widgets")
     state |= {"runtime": config.runtime_bytes}
     (served / "state.js").write_text(f"window.widgetStates = {json.dumps(state)}", encoding="utf-8")
     (served / "index.html").write_text(
-        '<!doctype html><html lang="en" data-content_root="./"><link rel="icon" href="data:,">'
+        '<!doctype html><html lang="en" data-content_root="./"><link rel="icon" href="data:,"><body>'
         f'<script type="application/vnd.jupyter.widget-view+json">{json.dumps(view)}</script>'
         '<script defer src="state.js"></script><script defer src="widgets.js"></script>',
         encoding="utf-8",
@@ -168,13 +193,14 @@ def main() -> None:
         parser.error(HELP)
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as p:
-        size = site(Path(folder), arguments.methods)
+        size = site(Path(folder))
         with serve(Path(folder) / "vendor_static") as address:
             browser = p.chromium.launch(executable_path=path, args=["--no-sandbox"])
             rows = []
             for name in arguments.methods:
                 rows.append(measure(browser, address, name))
-                print({key: value for key, value in rows[-1].items() if key != "curve"}, flush=True)
+                print({key: value for key, value in rows[-1].items() if key not in ("curve", "without")}, flush=True)
+                print({case: known[-1] for case, known in rows[-1]["without"].items()}, flush=True)
             held = [] if arguments.no_memory else memory_over(browser, address, rows[0]["method"], os.getpid())
             print("memory [steps, MiB]:", held)
             version = browser.version

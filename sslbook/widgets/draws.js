@@ -12,11 +12,13 @@ function mixed(state) {
 
 /** n uniform float32 numbers from an integer seed. */
 export function uniforms(n, seed) {
+  const numbers = new Float32Array(n);
   let state = seed >>> 0;
-  return Float32Array.from({ length: n }, () => {
+  for (let i = 0; i < n; i++) {
     state = (state + STEP) >>> 0;
-    return mixed(state);
-  });
+    numbers[i] = mixed(state);
+  }
+  return numbers;
 }
 
 /** The numbers after the `times`-th press of a button that draws anew; what Python drew from `seed` comes before. */
@@ -28,5 +30,7 @@ const normal = (u, v) => Math.sqrt(-2 * Math.log(1 - u)) * Math.cos(2 * Math.PI 
 /** n numbers of a standard normal from an integer seed. */
 export function normals(n, seed) {
   const u = uniforms(2 * n, seed);
-  return Float32Array.from({ length: n }, (_, i) => normal(u[2 * i], u[2 * i + 1]));
+  const numbers = new Float32Array(n);
+  for (let i = 0; i < n; i++) numbers[i] = normal(u[2 * i], u[2 * i + 1]);
+  return numbers;
 }

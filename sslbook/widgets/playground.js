@@ -10,6 +10,7 @@ const CROPS = [0.08, 0.15, 0.25, 0.4, 0.6, 0.8, 1];
 const COLORS = [0, 0.25, 0.5, 1, 1.5, 2];
 const MOST_POINTS = 400; // of a curve
 const TILE = 18; // px of a picture on the sphere
+const GLIDE = 0.15; // of the way to its new place that a picture goes in a frame
 
 const nearest = (stops, x) => stops.reduce((best, stop, i) => (Math.abs(stop - x) < Math.abs(stops[best] - x) ? i : best), 0);
 const short = (x) => (Number.isFinite(x) ? rounded(x, Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 2) : "\u2013");
@@ -36,7 +37,10 @@ function stateOf(model) {
 }
 
 /** What is known before the first step. */
-const nothingYet = () => ({ step: 0, losses: [], votes: [], terms: {}, speed: null, points: null, similarity: null, spread: null });
+const nothingYet = () => ({
+  step: 0, losses: [], votes: [], terms: {}, speed: null, similarity: null, spread: null,
+  points: null, shown: null, // where the pictures lie, and where they are drawn on their way there
+});
 
 const methodOf = ({ model, about }) => about.methods[model.get("method")];
 const dialOf = (widget) => methodOf(widget).dials[0];
@@ -171,6 +175,7 @@ const ANSWERS = {
   },
   look(widget, { points, similarity, spread }) {
     Object.assign(widget, { points, similarity, spread });
+    glide(widget);
   },
   vote(widget, { step, knn, k }) {
     widget.votes.push([step, knn]);
@@ -180,6 +185,24 @@ const ANSWERS = {
     fail(widget, message);
   },
 };
+
+/** Move the pictures to where they lie now: over some frames, or at once if the reader asks for less motion. */
+function glide(widget) {
+  if (!widget.shown || matchMedia("(prefers-reduced-motion: reduce)").matches) widget.shown = widget.points;
+  if (widget.shown === widget.points || widget.gliding) return;
+  const frame = () => {
+    if (widget.gone || !widget.points) return (widget.gliding = false);
+    let far = 0;
+    widget.shown = widget.shown.map((x, i) => {
+      const way = widget.points[i] - x;
+      far = Math.max(far, Math.abs(way));
+      return x + GLIDE * way;
+    });
+    drawBall(widget);
+    widget.gliding = far > 0.01 && requestAnimationFrame(frame);
+  };
+  widget.gliding = requestAnimationFrame(frame);
+}
 
 function hear(widget, message) {
   if (widget.gone) return;
@@ -495,7 +518,7 @@ export function turned(x, y, z, yaw, pitch) {
 }
 
 /** Pictures in front are large and clear, those behind small and pale. */
-function drawBall({ parts, points, pictures, labels, guest, yaw, pitch }) {
+function drawBall({ parts, shown, pictures, labels, guest, yaw, pitch }) {
   const { canvas } = parts.ball;
   const side = canvas.clientWidth;
   if (!side) return; // not on the page yet
@@ -509,8 +532,8 @@ function drawBall({ parts, points, pictures, labels, guest, yaw, pitch }) {
   g.beginPath();
   g.arc(middle, middle, radius, 0, 2 * Math.PI);
   g.stroke();
-  if (!points) return;
-  const placed = pictures.map((picture, i) => [...turned(points[3 * i], points[3 * i + 1], points[3 * i + 2], yaw, pitch), i]);
+  if (!shown) return;
+  const placed = pictures.map((picture, i) => [...turned(shown[3 * i], shown[3 * i + 1], shown[3 * i + 2], yaw, pitch), i]);
   placed.sort((a, b) => a[2] - b[2]);
   for (const [x, y, z, i] of placed) {
     const own = guest && i === pictures.length - 1;

@@ -22,14 +22,13 @@ class Playground(anywidget.AnyWidget):
     Jupyter, the widget says that it trains on the site.
 
     Args:
-        methods: names of `playground.playable()`, all of them by default; the first is shown.
+        method: the one that is shown first, a name of `playground.playable()`.
         tour: steps of a guided tour, each {"title", "text", "ask", "answers", "right", "then", "set", "after"}: a
             question with answers to choose from, what is said once one is chosen, and settings (names of traits) that
             are made when the step begins and when it is answered.
 
     Raises:
-        ValueError: a method is not playable.
-        ImportError: onnx is missing, which writing the graphs needs.
+        ValueError: the method is not playable.
     """
 
     _esm = source("page.js", "playground.js") + f"\nexport const WORKER = {json.dumps(source(*WORKER))};\n"
@@ -47,10 +46,10 @@ class Playground(anywidget.AnyWidget):
     crop = traitlets.Float(0.25).tag(sync=True)  # the smallest share of a picture that a view shows
     color = traitlets.Float(1.0).tag(sync=True)  # times the views' changes of colour
 
-    def __init__(self, methods: Sequence[str] | None = None, tour: Sequence[dict] = (), **kwargs):
-        names = list(methods or playground.playable())
+    def __init__(self, method: str = "SimCLR", tour: Sequence[dict] = (), **kwargs):
+        names = playground.playable()
+        if method not in names:
+            raise ValueError(f"the playground has {', '.join(names)}; got {method!r}")
+        graphs, index = playground.stored()
         about = playground.about(names)
-        graphs, index = playground.packed(playground.graphs(names))
-        super().__init__(
-            graphs=graphs, index=index, about=about, order=names, tour=list(tour), method=names[0], **kwargs
-        )
+        super().__init__(graphs=graphs, index=index, about=about, order=names, tour=list(tour), method=method, **kwargs)

@@ -16,9 +16,11 @@ export const seedOf = (seed, kind, i = 0) => Math.imul(Math.imul(seed + 1, APART
 
 // -- the state: one vector, made of parts [name, length, how it begins, a number or another's name]
 
+const lengthOf = (parts) => parts.reduce((sum, [, length]) => sum + length, 0);
+
 /** What the parts are at first. */
 export function startOf(parts, seed) {
-  const state = new Float32Array(parts.reduce((sum, [, length]) => sum + length, 0));
+  const state = new Float32Array(lengthOf(parts));
   const drawn = {};
   let from = 0;
   for (const [i, [name, length, kind, value]] of parts.entries()) {
@@ -34,13 +36,14 @@ export function startOf(parts, seed) {
 
 /** A state for other parts: what has the same name and length goes on, the rest begins anew. */
 export function carried(state, from, to, seed) {
-  const next = startOf(to, seed);
   const places = new Map();
   let at = 0;
   for (const [name, length] of from) {
     places.set(`${name} ${length}`, at);
     at += length;
   }
+  const all = to.every(([name, length]) => places.has(`${name} ${length}`));
+  const next = all ? new Float32Array(lengthOf(to)) : startOf(to, seed);
   at = 0;
   for (const [name, length] of to) {
     const place = places.get(`${name} ${length}`);
@@ -67,8 +70,14 @@ export function picturesFrom(seed, kind) {
   return { label, pixels };
 }
 
+/** Bytes as numbers in [0, 1]. */
+function inUnit(pixels, numbers = new Float32Array(pixels.length)) {
+  for (let i = 0; i < pixels.length; i++) numbers[i] = pixels[i] / 255;
+  return numbers;
+}
+
 /** A picture of bytes as the views take it. */
-const asImage = (pixels) => ({ data: Float32Array.from(pixels, (x) => x / 255), height: SIDE, width: SIDE });
+const asImage = (pixels) => ({ data: inUnit(pixels), height: SIDE, width: SIDE });
 
 /** Views of the pictures: all first views, then all second ones, ... as one array. */
 export function viewsOf(images, augmentations, seed) {
@@ -223,10 +232,16 @@ async function asked(trainer, name, images) {
   return { rows: found.data, n: found.dims[1] };
 }
 
+/** The pictures `from` to `to` of a set as a graph takes them, made once. */
+function tensorOfSet(trainer, set, from, to) {
+  set.tensors ??= {};
+  return (set.tensors[`${from} ${to}`] ??= tensorOf(trainer, Array.from({ length: to - from }, (_, i) => set.pixels(from + i))));
+}
+
 /** Pictures of bytes as a graph takes them. */
 function tensorOf({ ort }, pictures) {
   const data = new Float32Array(pictures.length * PIXELS);
-  pictures.forEach((pixels, i) => data.set(Float32Array.from(pixels, (x) => x / 255), i * PIXELS));
+  pictures.forEach((pixels, i) => inUnit(pixels, data.subarray(i * PIXELS, (i + 1) * PIXELS)));
   return new ort.Tensor("float32", data, [pictures.length, 3, SIDE, SIDE]);
 }
 
@@ -291,9 +306,9 @@ async function takeStep(trainer) {
 /** Where the watched pictures lie now. */
 async function look(trainer) {
   const { watched, method, guest } = trainer;
-  const pictures = Array.from({ length: watched.count }, (_, i) => watched.pixels(i));
-  if (guest) pictures[watched.count - 1] = guest; // the reader's own picture, in the place of the last
-  const { rows, n } = await asked(trainer, `${method} z`, tensorOf(trainer, pictures));
+  const images = tensorOfSet(trainer, watched, 0, watched.count);
+  if (guest) inUnit(guest, images.data.subarray(images.data.length - PIXELS)); // the reader's own, in the place of the last
+  const { rows, n } = await asked(trainer, `${method} z`, images);
   trainer.axes ??= turnAxes([0, 1, 2].map((a) => Float64Array.from(normals(n, a + 1))), rows, n, 30);
   turnAxes(trainer.axes, rows, n, 2);
   trainer.looked = performance.now();
@@ -308,8 +323,7 @@ async function vote(trainer) {
   const featuresOf = async (set, count) => {
     let [all, n] = [null, 0];
     for (let from = 0; from < count; from += chunk) {
-      const pictures = Array.from({ length: chunk }, (_, i) => set.pixels(from + i));
-      const found = await asked(trainer, "features", tensorOf(trainer, pictures));
+      const found = await asked(trainer, "features", tensorOfSet(trainer, set, from, from + chunk));
       n = found.n;
       all ??= new Float32Array(count * n);
       all.set(found.rows, from * n);

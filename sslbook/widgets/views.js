@@ -90,7 +90,8 @@ export function apply(image, p, a) {
   if (p.grey) x = each(x, grey(x));
   if (p.sigma > 0) x = gaussianBlur(x, p.sigma, blurKernelSize(a.size));
   if (p.solarize) x = solarize(x);
-  return { ...x, data: x.data.map(clamp) }; // rounding may leave a pixel at 1.0000001
+  x.data.forEach((value, i) => (x.data[i] = clamp(value))); // rounding may leave a pixel at 1.0000001
+  return x;
 }
 
 /** The same size, every channel one plane: one third of the data. */
@@ -171,17 +172,22 @@ export function colorJitter(image, factors, order) {
 /** f * image + (1 - f) * other: black (brightness), the mean grey (contrast) or the grey image (saturation). */
 function blend(image, which, f) {
   const n = image.height * image.width;
-  const g = grey(image);
-  const mean = g.reduce((a, b) => a + b, 0) / n;
-  const other = [() => 0, () => mean, (i) => g[i % n]][which];
-  return { ...image, data: image.data.map((x, i) => clamp(f * x + (1 - f) * other(i))) };
+  const data = new Float32Array(3 * n);
+  const g = which === BRIGHTNESS ? new Float32Array(n) : grey(image);
+  if (which === CONTRAST) g.fill(g.reduce((a, b) => a + b, 0) / n);
+  for (let c = 0; c < 3; c++) {
+    for (let i = 0; i < n; i++) data[c * n + i] = clamp(f * image.data[c * n + i] + (1 - f) * g[i]);
+  }
+  return { ...image, data };
 }
 
 /** One plane of luma. */
 export function grey({ data, height, width }) {
   const n = height * width;
   const [r, g, b] = GREY_WEIGHTS;
-  return Float32Array.from({ length: n }, (_, i) => r * data[i] + g * data[n + i] + b * data[2 * n + i]);
+  const luma = new Float32Array(n);
+  for (let i = 0; i < n; i++) luma[i] = r * data[i] + g * data[n + i] + b * data[2 * n + i];
+  return luma;
 }
 
 /** Turn the hue by `turns`, keeping value and saturation of HSV. */
