@@ -95,5 +95,6 @@ def group_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.GroupNorm:
 
 
 def to_z(method: Method) -> nn.Sequential:
-    """The network whose outputs a method's loss compares: encoder and projector."""
-    return nn.Sequential(method.encoder, method.projector)
+    """The network whose outputs a method's loss compares: encoder and projector, which a paper may call expander."""
+    head = method.projector if hasattr(method, "projector") else method.expander
+    return nn.Sequential(method.encoder, head)

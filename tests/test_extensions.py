@@ -8,14 +8,13 @@ import sys
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import yaml
 from PIL import Image
 from pybtex.database import parse_file
 from sphinx.errors import ExtensionError
 
-from tools import hero, notebooks
+from tools import notebooks
 
 HTML = notebooks.ROOT / "_build/html"
 METHODS = notebooks.BOOK / "methods.yml"
@@ -234,22 +233,6 @@ def test_address_of_the_site_follows_the_repository(monkeypatch):
     assert module.address_of_site(config) == "https://me.github.io/mine/"
     config.html_baseurl = "https://book.org/"
     assert module.address_of_site(config) == "https://book.org/"
-
-
-# -- the landing page's picture
-
-
-def test_hero_ties_each_picture_to_those_most_like_it():
-    group = np.array([0, 0, 0, 1, 1, 1])
-    alike = np.where(group[:, None] == group, 0.9, 0.1).astype("float32")
-    assert hero.ties(np.tile(alike, (2, 2))) == [(0, 1), (0, 2), (1, 2), (3, 4), (3, 5), (4, 5)]
-
-
-def test_hero_is_drawn_and_says_which_run_it_needs():
-    for name in ("hero-before.svg", "hero-after.svg"):
-        assert "pictures in a ring" in (hero.STATIC / name).read_text()
-    with pytest.raises(SystemExit, match="run `make book` first"):
-        hero.Watched.of_run({"metadata": {}})
 
 
 # -- the glossary

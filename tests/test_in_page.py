@@ -1,6 +1,8 @@
 """A training step as an ONNX graph, run by onnxruntime, against PyTorch's own."""
 
 import functools
+import json
+import math
 
 import onnxruntime
 import pytest
@@ -8,16 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sslbook import evaluate, in_page
+from sslbook import evaluate, in_page, playground
 from sslbook.encoders import ConvNet
 from sslbook.methods import METHODS, SimCLR
 from sslbook.optim import warmup_cosine
+from sslbook.patients import to_z
 from sslbook.pretrain import OPTIMIZERS
 
 VIEWS = (2, 16, 3, 16, 16)
 LR = 3e-3  # a faster training magnifies the last digits step by step
-# every method that takes two views of a picture, and nothing else, by a network for pictures
-NAMES = ["SimCLR", "BYOL", "SimSiam", "BarlowTwins", *(["VICReg"] if "VICReg" in METHODS else [])]
+NAMES = playground.playable()
+VARIANTS = [(name, part) for name in NAMES for part in (None, *playground.PLAYS[name].parts)]
 
 
 @functools.cache
@@ -160,3 +163,55 @@ def test_what_can_t_be_traced_is_refused():
     nn.init.normal_(odd.projector[0].weight)
     with pytest.raises(ValueError, match=r"projector\.0\.weight of a Linear does not begin as PyTorch has it"):
         in_page.training_step(odd, VIEWS)
+
+
+# -- the graphs that lie in the package
+
+
+def test_every_graph_of_the_playground_is_there():
+    _, index = playground.stored()
+    steps = {playground.variant(name, part) for name, part in VARIANTS}
+    assert index.keys() == {"features"} | {f"{name} z" for name in NAMES} | steps
+
+
+@pytest.mark.parametrize("name, part", VARIANTS)
+def test_a_graph_of_the_package_makes_the_step_of_pytorch(name, part):
+    """If not: python -m tools.graphs."""
+    content, index = playground.stored()
+    places = index[playground.variant(name, part)]
+    train = playground.recipe(name).train
+    dials = [dial.name for dial in playground.PLAYS[name].dials if part != "negatives"]
+    step = in_page.Step(playground.make(name, part), train["optimizer"], train["weight_decay"], dials)
+    parts = [*in_page.method_parts(step.method), *in_page.memory_parts(step)]
+    told = [[p.name, math.prod(p.shape), *p.start] for p in parts]
+    assert json.loads(playground.piece(content, places["parts"])) == told
+    method, state = step.method, in_page.start(parts, seed=3)
+    tensors = in_page.unpacked(state, parts)
+    method.load_state_dict({key: tensors.get(key, x) for key, x in method.state_dict().items()})
+
+    given = dict(lr=LR, rate=LR / 2) | {dial: getattr(method, dial) for dial in dials}
+    given = {key: torch.tensor(x) for key, x in given.items()}
+    shape = (2, playground.BATCH, 3, playground.SIZE, playground.SIZE)
+    given |= dict(state=state, views=torch.rand(shape, generator=torch.Generator().manual_seed(1)))
+    session = onnxruntime.InferenceSession(playground.piece(content, places["model"]))
+    moved, loss, *_ = session.run(None, {key: x.numpy() for key, x in given.items()})
+    optimizer = OPTIMIZERS[train["optimizer"]](method.parameter_groups(train["weight_decay"]), 1.0, None)
+    terms = pytorch(method, optimizer, given["views"], given["lr"], given["rate"])
+    assert loss.item() == pytest.approx(terms["loss"], rel=1e-4, abs=1e-5)
+    ours, theirs = in_page.unpacked(torch.from_numpy(moved), parts), all_tensors(method, optimizer)
+    for key, x in theirs.items():
+        if "exp_avg" in key:  # the gradient, of which Adam's first step keeps little but the sign
+            off = (ours[key] - x).abs().max().item()
+            assert off <= 1e-3 * x.abs().max().item() + 1e-7, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_embeddings_of_the_package_are_those_of_python(name):
+    content, index = playground.stored()
+    images = torch.rand(playground.WATCHED, 3, 32, 32)
+    method = playground.make(name)
+    state = torch.cat([dict(method.state_dict())[part.name].flatten() for part in in_page.method_parts(method)])
+    session = onnxruntime.InferenceSession(playground.piece(content, index[f"{name} z"]["model"]))
+    (found,) = session.run(None, {"state": state.numpy(), "images": images.numpy()})
+    expected = F.normalize(evaluate.embed_batch(to_z(method), images), dim=1)
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-4)

@@ -1,6 +1,5 @@
 """What the playground gives a page: levels of the loss, small forms of methods, graphs in pieces."""
 
-import gzip
 import json
 
 import pytest
@@ -10,6 +9,7 @@ from sslbook import playground
 from sslbook.in_page import Graph, Part
 from sslbook.losses import info_nce_loss
 from sslbook.patients import OnlyPull
+from tools.graphs import packed
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0])
@@ -43,7 +43,7 @@ def test_what_is_no_part_or_method_is_refused():
 def test_graphs_travel_in_pieces():
     parts = [Part("a", (2, 3), ("uniform", 0.5)), Part("b", (2, 3), ("as", "a"))]
     found = {"one": Graph(b"model one", [], [], parts), "two": Graph(b"model two", [], [], parts[:1])}
-    packed, index = playground.packed(found)
-    piece = lambda name, kind: gzip.decompress(packed[slice(*index[name][kind])])  # noqa: E731
+    content, index = packed(found)
+    piece = lambda name, kind: playground.piece(content, index[name][kind])  # noqa: E731
     assert piece("one", "model") == b"model one" and piece("two", "model") == b"model two"
     assert json.loads(piece("one", "parts")) == [["a", 6, "uniform", 0.5], ["b", 6, "as", "a"]]

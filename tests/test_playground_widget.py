@@ -1,10 +1,11 @@
 """The playground: a training in the page, by onnxruntime-web, against PyTorch's; pictures and measures likewise."""
 
 import base64
+import json
 
 import pytest
 import torch
-from conftest import LEFT, UNLABELLED
+from conftest import LEFT, ROOT, UNLABELLED
 from torch import nn
 
 from sslbook import evaluate, in_page, playground, shapes
@@ -14,7 +15,19 @@ from sslbook.pretrain import OPTIMIZERS
 from sslbook.widgets import Playground
 from sslbook.widgets._source import source
 from sslbook.widgets.playground import WORKER
+from tools import graphs
 
+PAINTED = """() => {
+  const canvas = document.querySelector(".sslw-ball");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return new Set(new Uint32Array(data.buffer)).size > 1000;
+}"""
+COUNT_FRAMES = """() => {
+  const own = requestAnimationFrame;
+  window.asked = 0;
+  window.requestAnimationFrame = (f) => own(f, (window.asked += 1));
+}"""
+TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm"}
 MODULE = 'const load = (text) => import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));'
 VIEWS = (2, 16, 3, 16, 16)
 LR = 3e-3
@@ -28,7 +41,10 @@ def small():
     with pytest.MonkeyPatch.context() as patch:
         for name, value in dict(WIDTH=2, BATCH=16, WATCHED=32, CHUNK=64).items():
             patch.setattr(playground, name, value)
-        return Playground(["SimSiam"], tour=TOUR)
+        stored = graphs.packed(graphs.graphs(["SimSiam"]))
+        patch.setattr(playground, "stored", lambda: stored)
+        patch.setattr(playground, "playable", lambda: ["SimSiam"])
+        return Playground("SimSiam", tour=TOUR)
 
 
 @pytest.fixture
@@ -237,10 +253,45 @@ def test_a_tour_asks_first_and_sets_the_figure(visit, small):
     wait_for_steps(page, 1)
 
 
-def test_without_the_site_it_says_so(mount, small):
-    page = mount(small)
-    assert "trains on the book" in page.locator("[role=status]").first.inner_text()
+def test_elsewhere_it_trains_with_a_public_host_s_runtime(visit, small):
+    page = visit(small)
+    page.evaluate("document.documentElement.removeAttribute('data-ort')")  # as in Jupyter and Colab
+    version = json.loads((ROOT / "package.json").read_text())["dependencies"]["onnxruntime-web"]
+    folder = f"https://cdn.jsdelivr.net/npm/onnxruntime-web@{version}/dist/"
+    dist = ROOT / "node_modules/onnxruntime-web/dist"
+    open_to_all = {"access-control-allow-origin": "*"}
+
+    def answer(route):
+        path = dist / route.request.url.removeprefix(folder)
+        route.fulfill(path=path, headers=open_to_all | {"content-type": TYPES[path.suffix]})
+
+    page.route(f"{folder}*", answer)
+    page.get_by_role("button", name="Train").click()
+    wait_for_steps(page, 2)
+    assert all("jsdelivr" in trouble for trouble in page.troubles), page.troubles
+    page.troubles.clear()
+
+
+def test_pictures_are_there_before_anything_is_loaded(visit, small):
+    page = visit(small)
+    page.wait_for_function(PAINTED)
+    assert not any("/ort/" in want for want in page.wants)
+    assert "this site alone" in page.locator(".sslw-playground [role=status]").first.inner_text()
+
+
+def test_without_webassembly_it_says_so(visit, small):
+    page = visit(small, script="delete window.WebAssembly")
+    assert "needs WebAssembly" in page.locator(".sslw-playground [role=status]").first.inner_text()
     assert page.get_by_role("button", name="Train").is_disabled()
+
+
+def test_less_motion_moves_the_pictures_at_once(visit, small):
+    page = visit(small, reduced_motion="reduce")
+    page.evaluate(COUNT_FRAMES)
+    page.get_by_role("button", name="One step").click()
+    wait_for_steps(page, 1)
+    page.wait_for_timeout(1000)
+    assert page.evaluate("window.asked") < 15  # a drawing for each message, and no way between two places
 
 
 def test_a_lost_line_is_said_and_can_be_tried_again(visit, small):
@@ -265,7 +316,7 @@ def test_it_fits_is_labelled_and_leaves(mount, small, width, theme):
     assert page.evaluate(LEFT) == [0]
 
 
-@pytest.mark.parametrize("wrong", [["NoSuch"], ["MAE"]])
+@pytest.mark.parametrize("wrong", ["NoSuch", "MAE"])
 def test_what_cannot_be_played_is_refused(wrong):
     with pytest.raises(ValueError, match="the playground has SimCLR"):
         Playground(wrong)

@@ -1,10 +1,10 @@
 """Measure the playground on this machine, in a real browser: `python -m tools.playground [--out LOG]`.
 
 For each method: seconds from Train to the first step; pictures a second of the page's one thread, beside those of
-PyTorch on one thread, which makes the same steps just before and after; how the kNN rises in SECONDS; what becomes of it
-in WITHOUT seconds when the first of its parts is removed, and what comes without each part from the start. For the first
-method also what the browser's processes hold over STEPS steps. On a busy machine all of it is slower: the log says how
-busy it was.
+PyTorch on one thread, which makes the same steps just before and after; how the kNN rises in SECONDS; what becomes of
+it in WITHOUT seconds when the first of its parts is removed, and what comes without each part from the start. For the
+first method also what the browser's processes hold over STEPS steps. On a busy machine all of it is slower: the log
+says how busy it was.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def memory_over(browser: Browser, address: str, name: str, process: int) -> list
     return found
 
 
-def site(folder: Path) -> int:
+def site(folder: Path, theme: str = "light") -> int:
     """A page with the playground alone, as the book's site has it; how large its graphs are."""
     from tests.conftest import extension  # the site's own extensions
 
@@ -172,7 +172,8 @@ def site(folder: Path) -> int:
     state |= {"runtime": config.runtime_bytes}
     (served / "state.js").write_text(f"window.widgetStates = {json.dumps(state)}", encoding="utf-8")
     (served / "index.html").write_text(
-        '<!doctype html><html lang="en" data-content_root="./"><link rel="icon" href="data:,"><body>'
+        f'<!doctype html><html lang="en" data-content_root="./" data-theme="{theme}"><link rel="icon" href="data:,">'
+        '<style>[data-theme="dark"] body { background: #12161d; color: #eef1f6 }</style><body>'
         f'<script type="application/vnd.jupyter.widget-view+json">{json.dumps(view)}</script>'
         '<script defer src="state.js"></script><script defer src="widgets.js"></script>',
         encoding="utf-8",

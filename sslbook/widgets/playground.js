@@ -12,6 +12,9 @@ const MOST_POINTS = 400; // of a curve
 const TILE = 18; // px of a picture on the sphere
 const GLIDE = 0.15; // of the way to its new place that a picture goes in a frame
 
+// where onnxruntime-web comes from if no page of the book brings it, as in Jupyter and Colab: package.json's version
+const ELSEWHERE = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/";
+
 const nearest = (stops, x) => stops.reduce((best, stop, i) => (Math.abs(stop - x) < Math.abs(stops[best] - x) ? i : best), 0);
 const short = (x) => (Number.isFinite(x) ? rounded(x, Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 2) : "\u2013");
 
@@ -21,8 +24,8 @@ function stateOf(model) {
   return {
     model,
     about: model.get("about"),
-    worker: null, // as long as nobody has pressed Train
-    ready: false, // its first answer has come
+    worker: null, // paints the pictures, and trains once Train is pressed
+    begun: false, // Train was pressed, and the worker has what it needs or will get it
     running: false,
     failed: "",
     pressed: 0, // when Train was pressed first
@@ -85,11 +88,37 @@ function fieldsOf(widget) {
 
 /** Why nothing can be trained here; "" if it can. */
 function obstacle() {
-  if (!document.documentElement.dataset.ort) return "The playground trains on the book\u2019s site, which brings onnxruntime-web. Here it only shows its controls.";
   if (window.location.protocol === "file:") return "A page opened as a file cannot train. Start a server in its folder: python -m http.server";
   if (typeof WebAssembly !== "object" || typeof Worker !== "function") return "Training needs WebAssembly, and this browser has none.";
   if (typeof DecompressionStream !== "function") return "Training needs a newer browser, one that can unpack gzip.";
   return "";
+}
+
+/** Where onnxruntime-web is: {folder, bytes, host}; 0 bytes if nobody knows how many they are. */
+function runtime() {
+  const { ort, ortBytes } = document.documentElement.dataset;
+  if (ort) return { folder: ort, bytes: Number(ortBytes), host: "this site alone" };
+  return { folder: ELSEWHERE, bytes: 0, host: new URL(ELSEWHERE).host };
+}
+
+/** A thread of its own, which paints the pictures at once. */
+function startWorker(widget) {
+  if (obstacle()) return;
+  const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
+  widget.worker = new Worker(url, { type: "module" });
+  URL.revokeObjectURL(url);
+  widget.worker.onmessage = ({ data }) => hear(widget, data);
+  widget.worker.onerror = (event) => {
+    if (widget.begun) fail(widget, event.message || "the worker did not start");
+    else widget.worker = null; // no pictures yet; Train tries again
+  };
+  showPictures(widget);
+}
+
+/** The watched pictures of the seed, before anything is loaded that could say where they belong. */
+function showPictures(widget) {
+  widget.seed = widget.model.get("seed");
+  tellWorker(widget, { kind: "show", seed: widget.seed, about: widget.about });
 }
 
 /** The bytes of a file; `tell` hears how many have come. */
@@ -106,35 +135,31 @@ async function download(url, tell) {
   }
 }
 
-/** Fetch what trains, and start it in a thread of its own. */
+/** Fetch what trains, and give it to the worker. */
 async function begin(widget) {
   const { model } = widget;
-  const { ort, ortBytes } = document.documentElement.dataset;
-  widget.failed = "";
+  const { folder, bytes } = runtime();
+  if (!widget.worker) startWorker(widget);
+  Object.assign(widget, { begun: true, failed: "" });
   const link = model.get("graphs").url ? model.get("graphs") : null;
-  const total = Number(ortBytes ?? 0) + (link?.bytes ?? 0);
   const came = {};
-  const tell = (part) => (bytes) => {
-    came[part] = bytes;
-    const got = Object.values(came).reduce((a, b) => a + b, 0);
-    widget.status = `Loading: ${rounded(got / 1e6, 0)} of ${rounded(total / 1e6, 0)} MB, once.`;
+  const tell = (part) => (got) => {
+    came[part] = got;
+    const megabytes = (x) => rounded(x / 1e6, 0);
+    const all = bytes ? ` of ${megabytes(bytes + (link?.bytes ?? 0))}` : "";
+    widget.status = `Loading: ${megabytes(Object.values(came).reduce((x, y) => x + y, 0))}${all} MB, once.`;
     widget.soon();
   };
   tell("runtime")(0);
   try {
     const [binary, file] = await Promise.all([
-      download(new URL("ort-wasm-simd-threaded.wasm", ort).href, tell("runtime")),
+      download(new URL("ort-wasm-simd-threaded.wasm", folder).href, tell("runtime")),
       link ? download(link.url, tell("graphs")) : array(model, "graphs", Uint8Array),
     ]);
     if (widget.gone) return;
     widget.status = "Starting\u2026";
     widget.soon();
-    const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
-    widget.worker = new Worker(url, { type: "module" });
-    URL.revokeObjectURL(url);
-    widget.worker.onmessage = ({ data }) => hear(widget, data);
-    widget.worker.onerror = (event) => fail(widget, event.message || "the worker did not start");
-    const address = new URL("ort.wasm.bundle.min.mjs", ort).href;
+    const address = new URL("ort.wasm.bundle.min.mjs", folder).href;
     const message = { kind: "load", address, binary, file, index: model.get("index"), about: widget.about };
     tellWorker(widget, { ...message, dials: dialsOf(widget), choice: choiceOf(widget) });
     widget.sent = JSON.stringify([choiceOf(widget), dialsOf(widget)]);
@@ -149,7 +174,7 @@ const tellWorker = ({ worker }, message) => worker?.postMessage(message);
 function fail(widget, why) {
   console.warn("The playground stopped:", why);
   widget.worker?.terminate();
-  Object.assign(widget, { worker: null, ready: false, running: false, failed: why, status: "" });
+  Object.assign(widget, { worker: null, begun: false, sent: "", running: false, failed: why, status: "" });
   widget.soon();
 }
 
@@ -157,12 +182,13 @@ const ANSWERS = {
   watched(widget, { pixels, labels }) {
     widget.pictures = pixels.map(tileOf);
     widget.labels = labels;
+    widget.shown ??= evenly(labels.length);
   },
   loaded(widget) {
-    Object.assign(widget, { ready: true, status: "" });
+    widget.status = "";
   },
   restarted(widget) {
-    Object.assign(widget, nothingYet());
+    Object.assign(widget, nothingYet(), { shown: widget.shown });
   },
   step(widget, { step, terms, pictures, ms }) {
     widget.first ??= performance.now() - widget.pressed;
@@ -204,6 +230,18 @@ function glide(widget) {
   widget.gliding = requestAnimationFrame(frame);
 }
 
+/** n places all over a sphere, 3 numbers each: a spiral from pole to pole. */
+export function evenly(n) {
+  const golden = Math.PI * (3 - Math.sqrt(5));
+  const points = new Float32Array(3 * n);
+  for (let i = 0; i < n; i++) {
+    const height = 1 - (2 * i + 1) / n;
+    const radius = Math.sqrt(1 - height * height);
+    points.set([radius * Math.cos(golden * i), height, radius * Math.sin(golden * i)], 3 * i);
+  }
+  return points;
+}
+
 function hear(widget, message) {
   if (widget.gone) return;
   ANSWERS[message.kind](widget, message);
@@ -212,7 +250,8 @@ function hear(widget, message) {
 
 /** Tell the worker what has changed of the settings. */
 function sync(widget) {
-  if (!widget.worker) return;
+  if (!widget.begun && widget.worker && widget.seed !== widget.model.get("seed")) showPictures(widget);
+  if (!widget.sent) return;
   const now = [choiceOf(widget), dialsOf(widget)];
   if (JSON.stringify(now) === widget.sent) return;
   const before = JSON.parse(widget.sent)[0];
@@ -231,7 +270,7 @@ function train(widget) {
   } else {
     widget.running = true;
     widget.pressed ||= performance.now();
-    if (widget.worker) tellWorker(widget, { kind: "run" });
+    if (widget.begun) tellWorker(widget, { kind: "run" });
     else begin(widget);
   }
   widget.soon();
@@ -240,7 +279,7 @@ function train(widget) {
 function oneStep(widget) {
   widget.running = false;
   tellWorker(widget, { kind: "pause" });
-  if (widget.worker) tellWorker(widget, { kind: "step" });
+  if (widget.begun) tellWorker(widget, { kind: "step" });
   else begin(widget);
 }
 
@@ -472,7 +511,7 @@ function draw(widget) {
 }
 
 function drawControls(widget) {
-  const { model, parts, running, status, failed, worker } = widget;
+  const { model, parts, running, status, failed, begun } = widget;
   const dial = dialOf(widget);
   const dials = dialsOf(widget);
   parts.method.set(model.get("method"));
@@ -488,9 +527,10 @@ function drawControls(widget) {
   const why = obstacle();
   parts.train.textContent = running ? "Pause" : widget.step ? "Go on" : "Train";
   for (const part of [parts.train, parts.step]) part.disabled = Boolean(why);
-  for (const part of [parts.again, parts.other]) part.disabled = !worker;
-  const ready = "Nothing is loaded yet: Train fetches what it needs, from this site alone.";
-  parts.status.textContent = why || (failed && `It stopped: ${failed} Train tries again.`) || status || (worker ? "" : ready);
+  parts.again.disabled = !begun;
+  parts.other.disabled = Boolean(why);
+  const ready = `Nothing is loaded yet: Train fetches what it needs, from ${runtime().host}.`;
+  parts.status.textContent = why || (failed && `It stopped: ${failed} Train tries again.`) || status || (begun ? "" : ready);
 }
 
 /** A button for each part; a pressed one is taken away. */
@@ -608,7 +648,7 @@ function drawNumbers(widget) {
   parts.count.detail.textContent = others.join(", ");
   parts.speed.value.textContent = speed === null ? "\u2013" : rounded(speed, 0);
   const collapsed = spread !== null && spread < 0.1 && step > 0 ? " Collapsed: all pictures are one point." : "";
-  parts.ball.said.textContent = widget.points ? `Each picture where its z lies, in three of its directions.${collapsed}` : "Here the pictures will move.";
+  parts.ball.said.textContent = widget.points ? `Each picture where its z lies, in three of its directions.${collapsed}` : "Pictures that no network has seen yet.";
   const news = `Step ${step}, loss ${short(losses.at(-1)?.[1])}, ${vote ? percent(vote[1]) : "nothing"} named right.${collapsed}`;
   if (!running && step && parts.live.textContent !== news) parts.live.textContent = news;
 }
@@ -619,6 +659,8 @@ function render({ model, el }) {
   widget.parts = partsOf(widget);
   root.append(...layout(widget));
   const traits = ["method", "part", "seed", "lr", "dial", "crop", "color"];
+  widget.soon = () => {};
+  startWorker(widget);
   const stop = keepDrawn(widget, root, { kind: "playground", fields: fieldsOf(widget), traits, draw });
   const observer = new ResizeObserver(widget.soon);
   observer.observe(root);

@@ -22,7 +22,7 @@ class Playground(anywidget.AnyWidget):
     Jupyter, the widget says that it trains on the site.
 
     Args:
-        method: the one that is shown first, a name of `playground.playable()`.
+        method: the one that is shown first, of `playground.playable()`; else the first of these.
         tour: steps of a guided tour, each {"title", "text", "ask", "answers", "right", "then", "set", "after"}: a
             question with answers to choose from, what is said once one is chosen, and settings (names of traits) that
             are made when the step begins and when it is answered.
@@ -46,8 +46,9 @@ class Playground(anywidget.AnyWidget):
     crop = traitlets.Float(0.25).tag(sync=True)  # the smallest share of a picture that a view shows
     color = traitlets.Float(1.0).tag(sync=True)  # times the views' changes of colour
 
-    def __init__(self, method: str = "SimCLR", tour: Sequence[dict] = (), **kwargs):
+    def __init__(self, method: str | None = None, tour: Sequence[dict] = (), **kwargs):
         names = playground.playable()
+        method = method or names[0]
         if method not in names:
             raise ValueError(f"the playground has {', '.join(names)}; got {method!r}")
         graphs, index = playground.stored()

@@ -373,6 +373,10 @@ function turn(trainer, act) {
 const post = (message) => self.postMessage(message);
 
 const ANSWERS = {
+  show(trainer, { seed, about }) {
+    trainer.watched = { ...picturesFrom(seedOf(seed, "watched"), "watched"), count: about.watched };
+    post(gallery(trainer));
+  },
   async load(trainer, { address, binary, file, index, about, dials, choice }) {
     const ort = await import(address);
     ort.env.wasm.numThreads = 1; // more need headers that a plain server does not send
@@ -393,6 +397,7 @@ const ANSWERS = {
     post(await look(trainer));
   },
   async restart(trainer) {
+    if (!trainer.ort) return; // it has not begun
     await restart(trainer);
     post({ kind: "restarted" });
     post(await look(trainer));
@@ -403,7 +408,7 @@ const ANSWERS = {
   },
   async guest(trainer, { pixels }) {
     trainer.guest = pixels;
-    post(await look(trainer));
+    if (trainer.ort) post(await look(trainer));
   },
   async dials(trainer, { dials }) {
     trainer.dials = dials;
