@@ -13,10 +13,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 
+from sslbook import results
 from sslbook.budget import BUDGETS
 from sslbook.encoders import ConvNet
 from sslbook.methods import METHODS, Method, Recipe
@@ -152,3 +154,23 @@ def about(names: Sequence[str]) -> dict[str, Any]:
             dials=[asdict(dial) | {"value": getattr(method, dial.name)} for dial in play.dials],
         )
     return dict(methods=methods, watched=WATCHED, chunk=CHUNK, classes=list(CLASSES))
+
+
+def outcomes(name: str) -> list[dict[str, Any]]:
+    """What `experiments/playground.py` logged of a method, one row a case: loss, spread of z and kNN at the end.
+
+    "without" a part that was never there, or "removed" when the complete method had trained. The mean over the logs.
+    """
+    logs = [[row for row in log["rows"] if row["method"] == name] for log in results.studies("playground")]
+    first, *_ = zip(*logs)
+    rows = [{"run": "untrained", "last loss": None} | {key: _mean(first, key, 0) for key in ("spread", "kNN")}]
+    for same in zip(*logs):
+        case, part = same[0]["case"], same[0]["part"]
+        run = {"complete": "complete", "never": f"without {part}", "removed": f"{part} removed"}[case]
+        rows.append({"run": run, "last loss": _mean(same, "loss", -1)})
+        rows[-1] |= {key: _mean(same, key, -1) for key in ("spread", "kNN")}
+    return rows
+
+
+def _mean(rows: Sequence[dict[str, Any]], key: str, place: int) -> float:
+    return fmean(row[key][place] for row in rows)

@@ -591,12 +591,12 @@ function drawBall({ parts, shown, pictures, labels, guest, yaw, pitch }) {
 export function scaled(values, levels) {
   const all = [...values, ...levels].filter(Number.isFinite);
   let [low, high] = [Math.min(...all), Math.max(...all)];
-  if (!(high - low > 1e-6)) [low, high] = [(all.length ? low : 0) - 0.5, (all.length ? high : 0) + 0.5];
+  if (!(high - low > 1e-6)) [low, high] = all.length ? [low - 0.5, high + 0.5] : [0, 1];
   return { low, high, y: (v) => 38 - (36 * (v - low)) / (high - low) };
 }
 
-function drawChart({ name, line, levels, plot, high, low, note }, points, lines, remark) {
-  const scale = scaled(points.map(([, value]) => value), lines);
+function drawChart({ name, line, levels, plot, high, low, note }, points, lines, remark, range = []) {
+  const scale = scaled([...points.map(([, value]) => value), ...range], lines);
   const [first, last] = [points[0]?.[0] ?? 0, points.at(-1)?.[0] ?? 0];
   const x = (step) => (100 * (step - first)) / Math.max(1, last - first);
   const known = points.filter(([, value]) => Number.isFinite(value));
@@ -620,7 +620,7 @@ function drawCharts(widget) {
   const words = [Number.isFinite(lines[0]) ? `${short(lines[0])} by chance` : "", Number.isFinite(lines[1]) ? `${short(lines[1])} at least` : ""];
   drawChart(parts.loss, losses, lines, `dotted: ${words.filter(Boolean).join(", ")}`);
   const untrained = votes[0]?.[1] ?? NaN;
-  drawChart(parts.knn, votes, [1 / widget.about.classes.length, untrained], "dotted: chance, and at the start");
+  drawChart(parts.knn, votes, [1 / widget.about.classes.length, untrained], "dotted: chance, and at the start", [0, 1]);
 }
 
 /** Dark where two pictures are alike; a block on the diagonal is a shape that it knows. */
@@ -648,7 +648,7 @@ function drawNumbers(widget) {
   parts.count.detail.textContent = others.join(", ");
   parts.speed.value.textContent = speed === null ? "\u2013" : rounded(speed, 0);
   const collapsed = spread !== null && spread < 0.1 && step > 0 ? " Collapsed: all pictures are one point." : "";
-  parts.ball.said.textContent = widget.points ? `Each picture where its z lies, in three of its directions.${collapsed}` : "Pictures that no network has seen yet.";
+  parts.ball.said.textContent = widget.points ? `Each picture where its z lies, in three of its directions.${collapsed}` : "Pictures that no network has seen yet. The colour of a frame is the shape, which it will not be told.";
   const news = `Step ${step}, loss ${short(losses.at(-1)?.[1])}, ${vote ? percent(vote[1]) : "nothing"} named right.${collapsed}`;
   if (!running && step && parts.live.textContent !== news) parts.live.textContent = news;
 }
