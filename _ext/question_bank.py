@@ -105,7 +105,7 @@ class QuestionBank(SphinxDirective):
 
 
 def name_of(chapter: dict) -> str:
-    """`simclr` of contrastive/simclr: what stands behind the # of an address."""
+    """`your-own-images` of practice/your_own_images: what stands behind the # of an address."""
     return chapter["chapter"].rsplit("/", 1)[-1].replace("_", "-")
 
 

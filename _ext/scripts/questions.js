@@ -1,5 +1,5 @@
-// The question bank: one chapter alone, how many answers were right at once, and a sheet for a class. The chapter stands in
-// the page's address, as #simclr, so that a teacher can send it.
+// The question bank: one chapter alone, how many answers were right at once, and a sheet for a class. The chapter stands
+// in the page's address, as #your-own-images, so that a teacher can send it.
 const chapters = [...document.querySelectorAll("section.questions")];
 const controls = document.querySelector(".question-controls");
 const select = controls.querySelector("select");
