@@ -1,18 +1,21 @@
 """The repository's own machinery: workflows, README, make targets, licences, bibliography."""
 
+import importlib.metadata
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from datetime import date
 
 import pytest
 import torch
 import yaml
 from mutants import MUTANTS
 from PIL import Image
-from pybtex.database import parse_file
+from pybtex.database import parse_file, parse_string
 
+import sslbook
 from sslbook import pretrained, sets
 from sslbook.budget import BUDGETS
 from sslbook.encoders import make_encoder
@@ -127,7 +130,10 @@ def test_readmes_badge_opens_the_simclr_chapter():
     assert badge(ROOT / "book/contrastive/simclr.ipynb") in README
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", ".ci/run", "pyproject.toml", "sslbook/__init__.py"])
+ADDRESSED = ["README.md", "CONTRIBUTING.md", "CITATION.cff", ".ci/run", "pyproject.toml", "sslbook/__init__.py"]
+
+
+@pytest.mark.parametrize("file", ADDRESSED)
 def test_no_other_address_of_the_repository(file):
     """A second spelling would be forgotten when the repository moves."""
     here = repository()["url"]
@@ -171,6 +177,55 @@ def test_no_mutant_is_stale():
     """`make mutants` takes minutes and runs weekly; that each still names a line of the package is known at once."""
     for mutant in MUTANTS:
         mutant.source(ROOT)
+
+
+# -- how to cite it, and which version it is
+
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+RELEASES = re.findall(r"^## \[([^]]+)\](?: - (\S+))?$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+
+# Of https://citation-file-format.github.io/1.2.0/schema.json what such a file needs and may have
+CFF = "abstract authors cff-version commit contact date-released doi identifiers keywords license license-url message "
+CFF += "preferred-citation references repository repository-artifact repository-code title type url version"
+
+
+def test_citation_file_follows_the_schema():
+    assert {"authors", "cff-version", "message", "title"} <= set(CITATION) <= set(CFF.split())
+    assert CITATION["cff-version"] == "1.2.0" and CITATION["type"] in ("software", "dataset")
+    assert date.fromisoformat(CITATION["date-released"]) and isinstance(CITATION["version"], str)
+    cited = CITATION["preferred-citation"]
+    assert {"authors", "title", "type"} <= set(cited) and cited["type"] == "book" and cited["year"] > 2000
+    for entry in (CITATION, cited):
+        assert entry["title"] and entry["authors"] and all(set(author) == {"name"} for author in entry["authors"])
+        assert all(entry[name].startswith("https://") for name in ("url", "repository-code") if name in entry)
+    assert (CITATION["license"], cited["license"]) == ("MIT", "CC-BY-4.0")
+    assert len(set(CITATION["keywords"])) == len(CITATION["keywords"]) > 2
+
+
+def test_readme_cites_the_same_book():
+    (entry,) = parse_string(README.split("```bibtex")[1].split("```")[0], "bibtex").entries.values()
+    cited = CITATION["preferred-citation"]
+    assert entry.type == cited["type"]
+    (author,) = (str(person) for person in entry.persons["author"])
+    assert author.strip("{}") == cited["authors"][0]["name"]
+    assert {name: str(cited[name]) for name in ("title", "year", "url")} == dict(entry.fields)
+
+
+def test_one_version_everywhere():
+    (unreleased, none), (newest, day), *_ = RELEASES
+    assert (unreleased, none) == ("Unreleased", "")
+    assert newest == VERSION == CITATION["version"] and day == CITATION["date-released"]
+    assert sslbook.__version__ == importlib.metadata.version("sslbook")
+    assert sslbook.__version__ == VERSION, "another version is installed: run `pip install -e .`, as `make env` does"
+
+
+def test_changelog_goes_back_in_time():
+    versions = [tuple(map(int, version.split("."))) for version, _ in RELEASES[1:]]
+    days = [date.fromisoformat(day) for _, day in RELEASES[1:]]
+    assert versions == sorted(set(versions), reverse=True) and days == sorted(days, reverse=True)
+    kinds = set(re.findall(r"^### (.+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
 def test_licences_are_there():

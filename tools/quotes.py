@@ -31,12 +31,13 @@ def quoted(text: str) -> str:
 
 
 def files() -> list[Path]:
-    return [notebooks.ROOT / "README.md", *sorted(notebooks.BOOK.rglob("*.md")), *notebooks.notebooks()]
+    text = [*sorted(notebooks.BOOK.rglob("*.md")), notebooks.BOOK / "questions.yml"]
+    return [notebooks.ROOT / "README.md", *text, *notebooks.notebooks()]
 
 
 def rewritten(path: Path) -> str:
     """The file's content with its marked numbers brought up to date."""
-    if path.suffix == ".md":
+    if path.suffix != ".ipynb":
         return quoted(path.read_text(encoding="utf-8"))
     notebook = notebooks.load(path)
     for cell in notebook["cells"]:
