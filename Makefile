@@ -20,7 +20,7 @@ SITE_TESTS := site accessibility links extensions offline_kit
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=loadfile
 JB   := $(VENV)/bin/jupyter-book build _build/source --path-output . --all -W -n --keep-going -q
 
-.PHONY: help env book pages serve test lint unit bench colab exercises numbers measure mutants ideas offline-kit links format clean
+.PHONY: help env book pages serve test lint unit bench colab exercises numbers measure mutants graphs ideas offline-kit links format clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -74,6 +74,9 @@ exercises: $(EXERCISES)  ## Write the students' exercise notebooks and the teach
 
 numbers: $(ENV)  ## Write the numbers that the text quotes from results/ anew
 	$(PYTHON) -m tools.quotes
+
+graphs: $(ENV)  ## Trace the training steps that the playground runs anew (after a change of its methods)
+	$(PYTHON) -m tools.graphs
 
 ideas: $(ENV)  ## Draw the pictures that open the chapters anew
 	$(PYTHON) -m tools.ideas

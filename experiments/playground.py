@@ -5,7 +5,8 @@
 
 writes results/studies/playground-<seed>.json. The loop is the page's (sslbook/widgets/trainer.js): the same networks,
 batches, views and rates, on pictures of another seed for each --seed. "never" trains without the part from the start;
-"removed" goes on from the complete method after STEPS steps. Each row has loss, spread of z and kNN every EVERY steps.
+"removed" goes on from the complete method when it was shown SHOWN pictures. Each row has loss, spread of z and kNN
+every EVERY pictures.
 `python -m tools.playground` measures the page itself.
 """
 
@@ -19,7 +20,8 @@ from sslbook.patients import to_z
 from sslbook.pretrain import OPTIMIZERS
 from sslbook.shapes import draw
 
-STEPS, EVERY, WARM_UP = 600, 50, 16
+SHOWN, EVERY = 38_400, 3_200  # pictures: 600 steps of 64
+WARM_UP = 16  # steps
 PICTURES, BANK, ASKED, WATCHED = 2048, 512, 1024, 128
 
 
@@ -28,7 +30,7 @@ class Training:
 
     def __init__(self, name: str, part: str | None, seed: int):
         self.name, self.seed, self.step = name, seed, 0
-        self.recipe = playground.recipe(name).train
+        self.recipe, self.batch = playground.recipe(name).train, playground.PLAYS[name].batch
         self.images, self.labels, _ = draw(PICTURES, seed=1000 + seed)
         self.asked, self.truth, _ = draw(ASKED, seed=2000 + seed)
         self.images, self.asked = self.images / 255, self.asked / 255
@@ -53,11 +55,11 @@ class Training:
         own = self.method.state_dict()
         self.method.load_state_dict({name: kept.get(name, x) for name, x in own.items()})
 
-    def train(self, steps: int) -> float:
+    def train(self, pictures: int) -> float:
         """The last loss."""
-        batches = PICTURES // playground.BATCH
+        batches = PICTURES // self.batch
         self.method.train()
-        for _ in range(steps):
+        for _ in range(pictures // self.batch):
             if self.step % batches == 0:
                 self.order = torch.randperm(PICTURES, generator=self.generator).view(batches, -1)
             images = self.images[self.order[self.step % batches]]
@@ -86,10 +88,10 @@ class Training:
         return dict(kNN=evaluate.knn(*bank, *asked, k=evaluate.neighbours(bank[1])), spread=evaluate.spread(z))
 
 
-def course(training: Training, steps: int) -> dict[str, list[float]]:
-    """Loss, spread and kNN now and every EVERY steps."""
+def course(training: Training, pictures: int) -> dict[str, list[float]]:
+    """Loss, spread and kNN now and every EVERY pictures."""
     rows = [dict(loss=None, **training.measures())]
-    for _ in range(steps // EVERY):
+    for _ in range(pictures // EVERY):
         loss = training.train(EVERY)
         rows.append(dict(loss=loss, **training.measures()))
     return {key: [row[key] for row in rows] for key in rows[0]}
@@ -98,9 +100,9 @@ def course(training: Training, steps: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="50 steps each, nothing is written")
+    parser.add_argument("--small", action="store_true", help="few pictures each, nothing is written")
     arguments = parser.parse_args()
-    steps = EVERY if arguments.small else STEPS
+    shown = EVERY if arguments.small else SHOWN
     again = f"python experiments/playground.py --seed {arguments.seed}"
     name = f"playground-{arguments.seed}"
     study = results.Study(name, dry=arguments.small, seed=arguments.seed, every=EVERY, again=again)
@@ -111,9 +113,9 @@ def main() -> None:
                     continue
                 training = Training(method, part if case == "never" else None, arguments.seed)
                 if case == "removed":
-                    training.train(steps)
+                    training.train(shown)
                     training.without(part)
-                row = dict(method=method, part=part, case=case, **course(training, steps))
+                row = dict(method=method, part=part, case=case, **course(training, shown))
                 print(method, case, part, [round(x, 2) for x in row["kNN"]], round(row["spread"][-1], 2), flush=True)
                 study.add(row)
 

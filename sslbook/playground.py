@@ -27,7 +27,7 @@ from sslbook.shapes import CLASSES
 
 WIDTH = 8  # of the ConvNet: 34 k parameters
 SIZE = 24  # px of a view
-BATCH = 64  # pictures, in the page of every method: a step must be short to be watched
+BATCH = 64  # pictures, if a `Play` says nothing else: a step must be short to be watched
 WATCHED = 128  # pictures on the sphere
 CHUNK = 256  # pictures that are encoded at once
 GRAPHS = Path(__file__).parent / "graphs/playground"
@@ -53,6 +53,7 @@ class Play:
     floor: float | None = None  # the smallest loss there can be
     arguments: dict[str, float] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
+    batch: int = BATCH
 
 
 TEMPERATURES = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -73,12 +74,18 @@ PLAYS: dict[str, Play] = {
         train=dict(lr=4e-3),
         dials=[Knob("temperature", "Temperature", TEMPERATURES, [contrastive_floor(t) for t in TEMPERATURES])],
     ),
-    "BYOL": Play(parts=["predictor", "slow target"], floor=0.0, arguments=dict(schedule=False, dim=64, hidden=128)),
+    "BYOL": Play(
+        parts=["predictor", "slow target"],
+        floor=0.0,
+        arguments=dict(schedule=False, dim=64, hidden=128),
+        batch=32,
+    ),
     "SimSiam": Play(
         parts=["stop-gradient", "predictor"],
         floor=-1.0,
         arguments=dict(dim=128),
         train=dict(optimizer="adamw", lr=2e-3, weight_decay=1e-3),
+        batch=32,
     ),
     "BarlowTwins": Play(
         parts=["redundancy term"],
@@ -146,10 +153,10 @@ def about(names: Sequence[str]) -> dict[str, Any]:
         methods[name] = dict(
             label=entry.label,
             parts=list(play.parts),
-            batch=BATCH,
+            batch=play.batch,
             lr=recipe(name).train["lr"],
             views=BUDGETS["cpu"].views.settings(),
-            chance=method.chance(BATCH),
+            chance=method.chance(play.batch),
             floor=play.floor,
             dials=[asdict(dial) | {"value": getattr(method, dial.name)} for dial in play.dials],
         )

@@ -376,6 +376,24 @@ MISTAKES = {
     ("widgets/codebook.js", "test_codebook_widget.py -k pytorch"): {
         "what is hidden is shown": ("const shown = is ? w.mask_token : ", "const shown = false ? w.mask_token : "),
     },
+    ("in_page.py", "test_in_page.py -k 'momentum or adam or embeddings'"): {
+        "the momenta are forgotten": ("optimizer.state[p] = {", "_ = {"),
+        "the hook after a step is not called": ("self.method.after_step(0.0)", "pass"),
+        "what is frozen is judged as it trains": ("network.encoder.eval()(x)", "network.encoder.train()(x)"),
+    },
+    ("playground.py", "test_in_page.py -k package"): {
+        "the graphs are those of another width": ("WIDTH = 8 ", "WIDTH = 6 "),
+        "a part is not removed": (".get(part, {})", ".get(None, {})"),
+    },
+    ("widgets/trainer.js", "test_playground_widget.py -k 'state or votes or directions or epoch or paints'"): {
+        "votes all count the same": ("Math.exp((cosines[i] - cosines[nearest[0]]) / NEIGHBOUR_TEMPERATURE)", "1"),
+        "a state goes on by its place": ("places.get(`${name} ${length}`);", "0;"),
+        "the second direction is the first": ("next[j] -= shared * before[j]", "next[j] -= 0 * before[j]"),
+        "an order for all epochs, and half of it": ("(step % steps) * size", "(step % (steps / 2)) * size"),
+    },
+    ("widgets/shapes.js", "test_playground_widget.py -k paints"): {
+        "the shape is not turned": ("cos * dx + sin * dy", "dx"),
+    },
     ("methods/dino.py", "test_dino.py"): {
         "the centre is added": ("((g_t - self.c) / T)", "((g_t + self.c) / T)"),
         "the centre is the last batch's": ("self.c.mul_(self.m)", "self.c.mul_(0)"),

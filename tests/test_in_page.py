@@ -191,7 +191,7 @@ def test_a_graph_of_the_package_makes_the_step_of_pytorch(name, part):
 
     given = dict(lr=LR, rate=LR / 2) | {dial: getattr(method, dial) for dial in dials}
     given = {key: torch.tensor(x) for key, x in given.items()}
-    shape = (2, playground.BATCH, 3, playground.SIZE, playground.SIZE)
+    shape = (2, playground.PLAYS[name].batch, 3, playground.SIZE, playground.SIZE)
     given |= dict(state=state, views=torch.rand(shape, generator=torch.Generator().manual_seed(1)))
     session = onnxruntime.InferenceSession(playground.piece(content, places["model"]))
     moved, loss, *_ = session.run(None, {key: x.numpy() for key, x in given.items()})

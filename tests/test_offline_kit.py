@@ -65,6 +65,16 @@ def test_page_from_the_kits_server(page, kit, address, browser):
     open_and_look(browser, f"{address}{page}.html", address, widgets=page.endswith("simclr"))
 
 
+def test_the_landing_page_trains_without_a_network(kit, address, browser):
+    tab = browser.new_page()
+    watch(tab, address)
+    tab.goto(f"{address}{notebooks.toc()[0]}.html")
+    tab.get_by_role("button", name="Train", exact=True).click()
+    tab.wait_for_function("+document.querySelectorAll('.sslw-playground .sslw-readouts b')[2].textContent >= 2")
+    assert tab.troubles == []
+    tab.close()
+
+
 @pytest.mark.parametrize("page", pages_to_open())
 def test_page_as_a_file(page, kit, browser):
     site = (kit / "site").as_uri()
@@ -79,6 +89,7 @@ def test_kit_holds_notebooks_package_and_images(kit):
     names = set(zipfile.ZipFile(wheel).namelist())
     weights = {f"sslbook/weights/{p.name}" for p in (notebooks.ROOT / "sslbook/weights").glob("*.safetensors")}
     assert {"sslbook/__init__.py", "sslbook/logs/cpu/simclr-0.json", "sslbook/widgets/widgets.css"} | weights <= names
+    assert "sslbook/graphs/playground.bin" in names
     readme = (kit / "README.txt").read_text()
     assert wheel.name in readme and "cifar-10-batches-py" in readme
 

@@ -39,7 +39,7 @@ TOUR = [dict(title="A", set={}, **ASK), dict(title="B", set={"crop": 1.0}, after
 def small():
     """A playground of one method, small enough for tests."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in dict(WIDTH=2, BATCH=16, WATCHED=32, CHUNK=64).items():
+        for name, value in dict(WIDTH=2, WATCHED=32, CHUNK=64).items():
             patch.setattr(playground, name, value)
         stored = graphs.packed(graphs.graphs(["SimSiam"]))
         patch.setattr(playground, "stored", lambda: stored)

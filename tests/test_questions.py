@@ -153,8 +153,8 @@ def test_links_lead_to_headings(site):
 def test_every_answer_has_its_own_reply(visit):
     page = visit()
     assert replies(page) == []
-    for _, question in QUESTIONS[:: len(QUESTIONS) // 6]:
-        group = page.locator("fieldset", has_text=re.sub(r"[$*].*", "", question["ask"])[:40])
+    for i in range(0, len(QUESTIONS), len(QUESTIONS) // 6):
+        question, group = QUESTIONS[i][1], page.locator("section.questions fieldset").nth(i)
         for k, answer in enumerate(question["answers"]):
             group.get_by_role("radio").nth(k).check()
             (shown,) = replies(page)

@@ -18,7 +18,7 @@ def graphs(names: Sequence[str]) -> dict[str, Graph]:
         for part in (None, *playground.PLAYS[name].parts):
             found[playground.variant(name, part)] = training_step(
                 playground.make(name, part),
-                (2, playground.BATCH, 3, playground.SIZE, playground.SIZE),
+                (2, playground.PLAYS[name].batch, 3, playground.SIZE, playground.SIZE),
                 optimizer=train["optimizer"],
                 weight_decay=train["weight_decay"],
                 dials=[dial.name for dial in playground.PLAYS[name].dials if part != "negatives"],

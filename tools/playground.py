@@ -40,10 +40,11 @@ STEP = "(n) => +document.querySelectorAll('.sslw-readouts b')[2].textContent >= 
 def pytorch(name: str, seconds: float = 6.0) -> float:
     """Pictures a second of `pretrain` on one thread, with the playground's network, batches and views."""
     torch.set_num_threads(1)
-    images, labels, _ = draw(playground.BATCH * 8, seed=0)
+    batch = playground.PLAYS[name].batch
+    images, labels, _ = draw(batch * 8, seed=0)
     train = playground.recipe(name).train
     options = dict(optimizer=train["optimizer"], lr=train["lr"], weight_decay=train["weight_decay"])
-    options |= dict(batch_size=playground.BATCH, views=train["views"], show_progress=False)
+    options |= dict(batch_size=batch, views=train["views"], show_progress=False)
     method, shown = playground.make(name), 0
     pretrain(method, ImageSet(images, labels, list(CLASSES)), epochs=1, **options)  # the first steps are slow
     began = time.perf_counter()
@@ -126,7 +127,7 @@ def measure(browser: Browser, address: str, name: str) -> dict:
     without = remove(page, playground.PLAYS[name].parts)
     page.close()
     theirs = [before, pytorch(name)]
-    ours = steps * playground.BATCH / seconds
+    ours = steps * playground.PLAYS[name].batch / seconds
     known = [row for row in curve if row["kNN"] is not None]
     doubled = [row["seconds"] for row in known if row["kNN"] >= 2 * known[0]["kNN"]]
     return dict(
@@ -207,7 +208,7 @@ def main() -> None:
             version = browser.version
             browser.close()
     if arguments.out:
-        about = dict(batch=playground.BATCH, width=playground.WIDTH, size=playground.SIZE, seconds=SECONDS)
+        about = dict(width=playground.WIDTH, size=playground.SIZE, seconds=SECONDS)
         loads = dict(before=load, after=os.getloadavg())
         results.write(
             arguments.out, config=about, graph_bytes=size, rows=rows, memory=held, browser=version, load=loads
