@@ -20,7 +20,7 @@ SITE_TESTS := site accessibility links extensions offline_kit
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=loadfile
 JB   := $(VENV)/bin/jupyter-book build _build/source --path-output . --all -W -n --keep-going -q
 
-.PHONY: help env book pages serve test lint unit bench colab exercises numbers measure mutants ideas offline-kit links format clean
+.PHONY: help env book pages serve test lint unit bench colab exercises slides numbers measure mutants ideas offline-kit links format clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -71,6 +71,9 @@ links: $(ENV) $(NODE)  ## Ask every other site that the book links to whether th
 
 exercises: $(EXERCISES)  ## Write the students' exercise notebooks and the teacher's course folder to _build/exercises
 	$(PYTHON) -m tools.exercises write
+
+slides: $(ENV) $(NODE)  ## Make a deck of slides from every chapter, or CHAPTER=simclr only, in _build/slides
+	$(PYTHON) -m tools.slides $(or $(CHAPTER),--all) $(addprefix --site=,$(SITE))
 
 numbers: $(ENV)  ## Write the numbers that the text quotes from results/ anew
 	$(PYTHON) -m tools.quotes
