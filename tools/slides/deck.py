@@ -23,7 +23,7 @@ SCRIPTS = ("dist/reveal.js", "plugin/notes/notes.js")
 INLINE = r"(?<![\\\w$])\$(?P<inline>[^\s$](?:[^$]*[^\s$])?)\$"
 FORMULA = re.compile(rf"(`+).+?\1|\$\$(?P<display>.+?)\$\$|{INLINE}", re.DOTALL)
 WORDS = re.compile(r"<td>(?=\s*[^\s\d.+±<–−-])")  # a cell of a table that is no number
-BROKEN = re.compile(r'<g data-mml-node="merror"[^>]*title="([^"]*)"')
+BROKEN = re.compile(r'data-mjx-error="([^"]*)"')
 
 
 def svgs(formulas: list[tuple[str, bool]]) -> list[str]:
@@ -130,9 +130,9 @@ def cells(slides: list[Slide], formulas: Formulas) -> list[dict]:
         made.append(cell("markdown", formulas.take(title), "slide" if slide.starts else "subslide"))
         if number == 0 or (slide.lines <= 4 and {piece.kind for piece in slide.pieces} <= {"lead", "text"}):
             made[-1].metadata["slideshow"]["data"] = {"few": "words"}
-        made += [of_piece(piece, formulas) for piece in joined(slide.pieces)]
-        if slide.notes:
+        if slide.notes:  # first: reveal.js does not show notes that stand in an answer
             made.append(cell("markdown", formulas.take("\n\n".join(slide.notes)), "notes"))
+        made += [of_piece(piece, formulas) for piece in joined(slide.pieces)]
     return made
 
 

@@ -18,7 +18,8 @@ QUOTE = re.compile(r"<!--=.*?-->|<!--/-->")  # around a number that tools.quotes
 CITE = re.compile(r"\{cite(?::([tp]))?\}`([^`]+)`")
 ROLE = re.compile(r"\{[a-z:]+\}`([^`<]*?)\s*(?:<[^`]*>)?`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)\s]+)\)")
-SENTENCE = re.compile(r"(?<=[.?!:])(?<!e\.g\.)(?<!i\.e\.)(?<!\.\.)(\*{0,2})\s+(?=[*\"`$(\[]{0,3}[A-Z])")
+NEXT = r"(?=[*\"`$(\[]{0,3}[A-Z]"  # how a sentence begins, or with a formula
+SENTENCE = re.compile(rf"(?<=[.?!])(?<!e\.g\.)(?<!i\.e\.)(?<!\.\.)\*{{0,2}}\s+{NEXT}|\$)|(?<=:)\*{{0,2}}\s+{NEXT})")
 
 
 def blocks(source: str) -> list[tuple[str, str]]:
@@ -63,8 +64,9 @@ def items(listing: str) -> list[str]:
 
 def sentences(paragraph: str) -> list[str]:
     """A paragraph's sentences; bold that ends with one stays whole."""
-    parts = SENTENCE.split(" ".join(paragraph.split()))
-    return [text + mark for text, mark in zip(parts[::2], [*parts[1::2], ""])]
+    text = " ".join(paragraph.split())
+    ends = [0, *(found.end() for found in SENTENCE.finditer(text)), len(text)]
+    return [text[start:end].strip() for start, end in zip(ends, ends[1:])]
 
 
 @cache

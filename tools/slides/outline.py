@@ -301,6 +301,8 @@ class Outline:
                 self.asked = ""
         elif (name, argument) in (("solution", self.asked), ("admonition", "Answer")) and self.now.title == "Predict":
             self.answer(body)
+        elif name == "admonition":
+            self.now.notes.append(body)
         elif argument in ("python", "bash"):
             self.show(*code_pieces(body, CAPACITY))
 
