@@ -1,7 +1,8 @@
 """Put the book into one zip for a room without a network: `python -m tools.offline_kit [OUT.zip]`.
 
-The built site, the notebooks, the slides if `make slides` has made them, the exercise sheets with the teacher's course folder, the package as a wheel (with its
-trained weights and the logs of the runs), and of CIFAR-10 and Fashion-MNIST what lies in the reader's data folder.
+The built site, the notebooks, the slides that `make slides` has made, the exercise sheets with the teacher's course
+folder, the package as a wheel (with its trained weights and the logs of the runs), and of CIFAR-10 and Fashion-MNIST
+what lies in the reader's data folder.
 `make book` comes first; nothing is downloaded.
 """
 
