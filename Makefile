@@ -47,7 +47,7 @@ test: lint $(NODE) $(EXERCISES)  ## Run everything: style, notebooks, the site's
 	$(MAKE) --no-print-directory book
 	$(PYTEST)
 
-unit: $(EXERCISES)  ## Only the tests that need neither an executed notebook nor a built site
+unit: $(NODE) $(EXERCISES)  ## Only the tests that need neither an executed notebook nor a built site
 	$(PYTEST) $(addprefix --ignore=tests/test_,$(addsuffix .py,$(SITE_TESTS)))
 
 lint: $(ENV)  ## Style of the package, the tests and the notebooks

@@ -128,7 +128,7 @@ def cells(slides: list[Slide], formulas: Formulas) -> list[dict]:
         above = f'<p class="above">{slide.above}</p>\n\n' if slide.above else ""
         title = f"{above}{'##' if number else '#'} {slide.title}"
         made.append(cell("markdown", formulas.take(title), "slide" if slide.starts else "subslide"))
-        if number == 0 or (slide.lines <= 4 and {piece.kind for piece in slide.pieces} <= {"lead", "text"}):
+        if number == 0 or (slide.lines <= 4 and {piece.kind for piece in slide.pieces} <= {"lead", "text", "printed"}):
             made[-1].metadata["slideshow"]["data"] = {"few": "words"}
         if slide.notes:  # first: reveal.js does not show notes that stand in an answer
             made.append(cell("markdown", formulas.take("\n\n".join(slide.notes)), "notes"))

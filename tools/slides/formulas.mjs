@@ -11,6 +11,6 @@ await MathJax.init({
 const made = [];
 for (const [tex, display] of formulas) {
   const node = await MathJax.tex2svgPromise(tex, { display });
-  made.push(MathJax.startup.adaptor.innerHTML(node));
+  made.push(MathJax.startup.adaptor.innerHTML(node).replaceAll(' role="img"', ' aria-hidden="true"')); // named by the page
 }
 process.stdout.write(JSON.stringify(made));

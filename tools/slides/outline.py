@@ -235,7 +235,7 @@ class Outline:
             elif kind == "table":
                 self.show(*table_pieces(text, CAPACITY))
             else:
-                high = 3 + 2 * text.count(r"\newline") + text.count(r"\underbrace") / 2
+                high = 3 + 2 * text.count(r"\newline") + text.count(r"\underbrace")
                 self.show(*self.begun, Piece("math", f"$$\n{text}\n$$", high))
                 self.begun = []
 

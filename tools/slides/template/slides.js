@@ -22,5 +22,6 @@ Reveal.initialize({
   slideNumber: "c/t",
   transition: "none",
   pdfSeparateFragments: false,
+  scrollActivationWidth: null, // slides on a phone too
   plugins: [RevealNotes],
 });
