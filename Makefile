@@ -20,7 +20,7 @@ SITE_TESTS := site accessibility links extensions offline_kit
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=loadfile
 JB   := $(VENV)/bin/jupyter-book build _build/source --path-output . --all -W -n --keep-going -q
 
-.PHONY: help env book pages serve test lint unit bench colab exercises numbers measure mutants graphs ideas offline-kit links format clean
+.PHONY: help env book pages serve test lint unit bench colab exercises slides numbers measure mutants graphs ideas offline-kit links format clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -47,7 +47,7 @@ test: lint $(NODE) $(EXERCISES)  ## Run everything: style, notebooks, the site's
 	$(MAKE) --no-print-directory book
 	$(PYTEST)
 
-unit: $(EXERCISES)  ## Only the tests that need neither an executed notebook nor a built site
+unit: $(NODE) $(EXERCISES)  ## Only the tests that need neither an executed notebook nor a built site
 	$(PYTEST) $(addprefix --ignore=tests/test_,$(addsuffix .py,$(SITE_TESTS)))
 
 lint: $(ENV)  ## Style of the package, the tests and the notebooks
@@ -71,6 +71,9 @@ links: $(ENV) $(NODE)  ## Ask every other site that the book links to whether th
 
 exercises: $(EXERCISES)  ## Write the students' exercise notebooks and the teacher's course folder to _build/exercises
 	$(PYTHON) -m tools.exercises write
+
+slides: $(ENV) $(NODE)  ## Make a deck of slides from every chapter, or CHAPTER=simclr only, in _build/slides
+	$(PYTHON) -m tools.slides $(or $(CHAPTER),--all) $(addprefix --site=,$(SITE))
 
 numbers: $(ENV)  ## Write the numbers that the text quotes from results/ anew
 	$(PYTHON) -m tools.quotes

@@ -1,5 +1,8 @@
 """How long a chapter takes: a line under its title, and `{run-times}`, a table of all.
 
+In a text {to-read}`masked/bert, masked/beit` is the minutes that these pages ask for, beside this one, and
+{to-run}`masked/bert, masked/beit` what their code took, one after the other. A page that is no notebook counts nothing.
+
 To run: what its code took when this site was built. To read: what its own first lines say.
 """
 
@@ -9,7 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from docutils import nodes
-from sphinx.util.docutils import SphinxDirective
+from sphinx.errors import SphinxError
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 TO_READ = re.compile(r"\*\*Time:\*\*\s+about (\d+)\s+minutes")
 
@@ -71,7 +75,32 @@ class RunTimes(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(table))
 
 
+class Sum(SphinxRole):
+    """The times of several pages together."""
+
+    def books(self):
+        self.env.note_reread()  # they may have run again
+        here = self.env.docname.rpartition("/")[0]
+        pages = [f"{here}/{name.strip()}" for name in self.text.split(",")]
+        missing = [page for page in pages if page not in self.env.found_docs]
+        if missing:
+            raise SphinxError(f"{self.env.docname}: {self.name} asks for {', '.join(missing)}, which is no page")
+        return [book for page in pages if (book := notebook_of(self.env, page))]
+
+
+class ToRead(Sum):
+    def run(self):
+        return [nodes.Text(str(sum(minutes(book) for book in self.books())))], []
+
+
+class ToRun(Sum):
+    def run(self):
+        return [nodes.Text(clock(sum(seconds(span(book)) for book in self.books())))], []
+
+
 def setup(app):
     app.add_directive("run-times", RunTimes)
+    app.add_role("to-read", ToRead())
+    app.add_role("to-run", ToRun())
     app.connect("doctree-read", add_line)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -3,6 +3,7 @@
 import base64
 import importlib
 import io
+import json
 import re
 import sys
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 from pybtex.database import parse_file
-from sphinx.errors import ExtensionError
+from sphinx.errors import ExtensionError, SphinxError
 
 from tools import notebooks
 
@@ -116,6 +117,30 @@ def test_notebooks_that_ran_side_by_side_count_once(monkeypatch):
     """By the clock: two that overlap, one inside the first, and one after a pause."""
     module = extension("run_times", monkeypatch)
     assert module.seconds((100, 160), (130, 190), (110, 120), (500, 510)) == 90 + 10
+
+
+def test_times_of_several_pages_are_added_and_a_page_that_is_none_is_named(tmp_path, monkeypatch):
+    module = extension("run_times", monkeypatch)
+    for page, minutes, end in (("a", 25, "00:01:05"), ("b", 15, "00:02:10")):
+        stamps = {"iopub.status.busy": "2026-01-01T00:00:00Z", "iopub.status.idle": f"2026-01-01T{end}Z"}
+        said = {"cell_type": "markdown", "metadata": {}, "source": [f"**Time:** about {minutes} minutes"]}
+        cells = [said, {"cell_type": "code", "metadata": {"execution": stamps}, "source": "x", "outputs": []}]
+        (tmp_path / f"{page}.ipynb").write_text(json.dumps({"cells": cells}))
+    (tmp_path / "tips.md").write_text("# Tips")
+    files = {"book/part/a": "a.ipynb", "book/part/b": "b.ipynb", "book/tips": "tips.md"}
+    env = SimpleNamespace(
+        docname="book/teaching", found_docs=set(files), note_reread=lambda: None, doc2path=lambda d: tmp_path / files[d]
+    )
+    monkeypatch.setattr(module.Sum, "env", env, raising=False)
+
+    def said(role, pages):
+        role.text, role.name = pages, "to-read"
+        return role.run()[0][0].astext()
+
+    assert said(module.ToRead(), "part/a, part/b, tips") == "40"
+    assert said(module.ToRun(), "part/a, part/b, tips") == "3:15", "one after the other"
+    with pytest.raises(SphinxError, match=r"book/teaching: to-read asks for book/part/c, which is no page"):
+        said(module.ToRead(), "part/a, part/c")
 
 
 @pytest.mark.parametrize("path", notebooks.notebooks(), ids=lambda p: p.stem)

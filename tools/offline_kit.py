@@ -1,7 +1,8 @@
 """Put the book into one zip for a room without a network: `python -m tools.offline_kit [OUT.zip]`.
 
-The built site, the notebooks, the exercise sheets with the teacher's course folder, the package as a wheel (with its
-trained weights and the logs of the runs), and of CIFAR-10 and Fashion-MNIST what lies in the reader's data folder.
+The built site, the notebooks, the slides that `make slides` has made, the exercise sheets with the teacher's course
+folder, the package as a wheel (with its trained weights and the logs of the runs), and of CIFAR-10 and Fashion-MNIST
+what lies in the reader's data folder.
 `make book` comes first; nothing is downloaded.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from sslbook import download
 from sslbook.files import atomic
-from tools import exercises
+from tools import exercises, slides
 from tools.notebooks import ROOT, notebooks
 
 NAME = "learning-without-labels-offline"
@@ -75,6 +76,8 @@ To run:    pip install --no-index --no-deps package/{wheel}
              Linux, macOS:   SSLBOOK_DATA="$PWD/data" jupyter lab notebooks
              Windows:        set "SSLBOOK_DATA=%CD%\\data" && jupyter lab notebooks
 
+Slides:    open slides/<chapter>.html (where they were made); F is the full screen, S the window with the notes.
+
 Exercises: sheets for students in exercises/. In teacher/ lies the course folder with the solutions: take it out before
            you hand this kit on. To grade, with {grading} installed too, in this folder:
              python -m tools.exercises collect WHAT-CAME-BACK teacher
@@ -117,6 +120,8 @@ def contents(wheel: Path, sheets: Path, data: Path) -> dict[str, Path | bytes]:
         kit[name] = PRELOAD.sub("", path.read_text(encoding="utf-8")).encode() if page else path
     for path in notebooks():
         kit[f"notebooks/{path.relative_to(ROOT / 'book').as_posix()}"] = path
+    for path in sorted(slides.OUT.glob("*.html")):  # their links lead to the site beside them
+        kit[f"slides/{path.name}"] = path.read_text(encoding="utf-8").replace(slides.SITE, "../site/").encode()
     for path in files(sheets / "student"):
         kit[f"exercises/{path.name}"] = path
     for path in files(sheets / "instructor"):

@@ -1,0 +1,5 @@
+import sys
+
+from tools import slides
+
+slides.main(sys.argv[1:])
