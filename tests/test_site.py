@@ -164,7 +164,7 @@ def test_a_page_printed_from_the_dark_theme_is_dark_on_white(browser, address):
 def test_the_landing_page_has_its_buttons_above_the_fold_and_trains(browser, address):
     tab = browser.new_page(viewport={"width": 1280, "height": 720})
     tab.goto(f"{address}/{notebooks.toc()[0]}.html", wait_until="load")
-    for name in ("Start reading", "Train SimCLR", "Mask a picture"):
+    for name in ("Start reading", "Watch a collapse", "Teach with it"):
         box = tab.get_by_role("link", name=name).first.bounding_box()
         assert box["y"] + box["height"] <= 720, name
     train = tab.get_by_role("button", name="Train", exact=True)

@@ -15,6 +15,8 @@ const GLIDE = 0.15; // of the way to its new place that a picture goes in a fram
 // where onnxruntime-web comes from if no page of the book brings it, as in Jupyter and Colab: package.json's version
 const ELSEWHERE = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/";
 
+const PICTURES_SAY = "Each small picture lies where the network puts it. Its frame is its true shape, shown to you and never to the network. Watch: do equal colours gather?";
+
 const nearest = (stops, x) => stops.reduce((best, stop, i) => (Math.abs(stop - x) < Math.abs(stops[best] - x) ? i : best), 0);
 const short = (x) => (Number.isFinite(x) ? rounded(x, Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 2) : "\u2013");
 
@@ -319,6 +321,7 @@ function partsOf(widget) {
     again: button("Start again", () => restart(widget, model.get("seed"))),
     other: button("Other seed", () => restart(widget, (model.get("seed") + 1) % SEEDS)),
     status: make("p", { class: "sslw-note", role: "status" }),
+    story: make("p", { class: "sslw-play-story" }),
     method: choiceSwitch("Method", names, (name) => chooseMethod(widget, name)),
     removed: make("div", { class: "sslw-buttons", role: "group", "aria-label": "Parts of the method" }),
     lr: stopSlider("Learning rate", "times the method\u2019s own", RATES, (x) => `\u00d7 ${x}`, (x) => put(model, "lr", x * methodOf(widget).lr)),
@@ -327,10 +330,10 @@ function partsOf(widget) {
     color: stopSlider("Colour changes", "times those of the book", COLORS, (x) => `\u00d7 ${x}`, (x) => put(model, "color", x)),
     ball: ballPart(widget),
     loss: chartPart("Loss"),
-    knn: chartPart("kNN"),
+    knn: chartPart("Shapes recognised (kNN)"),
     matrix: matrixPart(),
-    known: readout("Named right by kNN"),
-    spread: readout("Spread of z", "about 1 all over the sphere, 0 collapsed"),
+    known: readout("Recognised by nearest neighbours"),
+    spread: readout("Spread", "1: all over the ball; 0: one point, collapsed"),
     count: readout("Steps"),
     speed: readout("Pictures a second", "two views each, on one core"),
     guest: guestPart(widget),
@@ -390,7 +393,7 @@ function chartPart(name) {
 
 function matrixPart() {
   const canvas = make("canvas", { class: "sslw-play-matrix", role: "img", "aria-label": "Similarity of every two watched pictures, sorted by shape" });
-  return { canvas, item: make("div", {}, make("h4", {}, "Similarity ", make("small", {}, "pictures sorted by shape")), canvas) };
+  return { canvas, item: make("div", {}, make("h4", {}, "Similarity ", make("small", {}, "dark is alike; a square on the diagonal is a shape")), canvas) };
 }
 
 /** Draw or upload a picture of one\u2019s own. */
@@ -422,7 +425,7 @@ function guestPart(widget) {
   });
   const upload = button("Upload one", () => input.click());
   const label = make("label", { for: input.id, class: "sslw-hidden" }, "A picture of yours");
-  const words = make("p", { class: "sslw-note" }, "Draw a shape, and a pink frame marks where it lands. It stays in this page.");
+  const words = make("p", { class: "sslw-note" }, "Draw a shape, and a thick frame marks where it lands. It stays in this page.");
   const buttons = make("div", { class: "sslw-buttons" }, button("Clear", clear), upload, label, input);
   return { pad, item: make("div", { class: "sslw-play-guest" }, make("h4", {}, "Your own picture"), pad, words, buttons) };
 }
@@ -473,21 +476,23 @@ function tourPart(widget) {
   return { item: box, draw };
 }
 
-function layout({ about, parts }) {
+/** In a brief figure all that a first look does not need is folded away. */
+function layout({ model, about, parts }) {
   const { ball, loss, knn, matrix, known, spread, count, speed, tour, guest } = parts;
   const legend = about.classes.map((name, c) => make("span", { style: `--class: ${CLASS_COLORS[c]}` }, name));
-  return [
-    tour.item,
-    make("div", { class: "sslw-play-top" }, parts.method.row, parts.removed),
-    make("div", { class: "sslw-buttons" }, parts.train, parts.step, parts.again, parts.other),
-    parts.status,
-    make("div", { class: "sslw-play-stage" },
-      make("div", {}, ball.item, make("p", { class: "sslw-legend-classes" }, legend)),
-      make("div", { class: "sslw-play-side" }, loss.item, knn.item, readoutList([known, spread, count, speed]))),
-    make("div", { class: "sslw-controls" }, parts.dial.row, parts.lr.row, parts.crop.row, parts.color.row),
-    make("div", { class: "sslw-play-stage" }, matrix.item, guest.item),
-    parts.live,
-  ];
+  const choices = make("div", { class: "sslw-play-top" }, parts.method.row, parts.removed);
+  const dials = make("div", { class: "sslw-controls" }, parts.dial.row, parts.lr.row, parts.crop.row, parts.color.row);
+  const looks = make("div", { class: "sslw-play-stage" }, matrix.item, guest.item);
+  const buttons = [parts.train, parts.again];
+  const more = [parts.step, parts.other];
+  const stage = make("div", { class: "sslw-play-stage" },
+    make("div", {}, make("p", { class: "sslw-note" }, PICTURES_SAY), make("p", { class: "sslw-legend-classes" }, legend), ball.item),
+    make("div", { class: "sslw-play-side" }, knn.item, loss.item, readoutList([known, spread, count, speed])));
+  const head = (own) => [make("div", { class: "sslw-buttons" }, own), make("div", { class: "sslw-play-news" }, parts.status, parts.story)];
+  if (!model.get("brief")) return [tour.item, choices, ...head([...buttons, ...more]), stage, dials, looks, parts.live];
+  const folded = make("details", {}, make("summary", {}, "Experiment: other methods, parts to remove, dials, your own picture"),
+    choices, make("div", { class: "sslw-buttons" }, more), dials, looks);
+  return [...head(buttons), stage, folded, parts.live];
 }
 
 // -- draw
@@ -568,6 +573,7 @@ function drawBall({ parts, shown, pictures, labels, guest, yaw, pitch }) {
   g.setTransform(ratio, 0, 0, ratio, 0, 0);
   g.clearRect(0, 0, side, side);
   const [middle, radius] = [side / 2, side / 2 - TILE];
+  const ink = getComputedStyle(canvas.parentElement).color;
   g.strokeStyle = getComputedStyle(canvas).color; // a canvas cannot read light-dark()
   g.beginPath();
   g.arc(middle, middle, radius, 0, 2 * Math.PI);
@@ -580,8 +586,9 @@ function drawBall({ parts, shown, pictures, labels, guest, yaw, pitch }) {
     const size = TILE * (own ? 1.6 : 0.75 + 0.35 * z);
     const [left, top] = [middle + radius * x - size / 2, middle + radius * y - size / 2];
     g.globalAlpha = own ? 1 : 0.5 + 0.25 * (z + 1);
-    g.fillStyle = own ? "#e6007e" : CLASS_COLORS[labels[i]];
-    g.fillRect(left - 2, top - 2, size + 4, size + 4);
+    const frame = own ? 4 : 2;
+    g.fillStyle = own ? ink : CLASS_COLORS[labels[i]];
+    g.fillRect(left - frame, top - frame, size + 2 * frame, size + 2 * frame);
     g.drawImage(own ? guest : pictures[i], left, top, size, size);
   }
   g.globalAlpha = 1;
@@ -617,10 +624,13 @@ function drawCharts(widget) {
   const whole = model.get("part") === "" || model.get("part") !== "negatives";
   const least = dial?.floors ? dial.floors[nearest(dial.stops, dialsOf(widget)[dial.name])] : floor;
   const lines = whole ? [chance ?? NaN, least ?? NaN] : [NaN, -1];
-  const words = [Number.isFinite(lines[0]) ? `${short(lines[0])} by chance` : "", Number.isFinite(lines[1]) ? `${short(lines[1])} at least` : ""];
+  const words = [
+    Number.isFinite(lines[0]) ? `${short(lines[0])} if all pictures look alike` : "",
+    Number.isFinite(lines[1]) ? `${short(lines[1])} at best` : "",
+  ];
   drawChart(parts.loss, losses, lines, `dotted: ${words.filter(Boolean).join(", ")}`);
   const untrained = votes[0]?.[1] ?? NaN;
-  drawChart(parts.knn, votes, [1 / widget.about.classes.length, untrained], "dotted: chance, and at the start", [0, 1]);
+  drawChart(parts.knn, votes, [1 / widget.about.classes.length, untrained], "dotted: guessing, untrained", [0, 1]);
 }
 
 /** Dark where two pictures are alike; a block on the diagonal is a shape that it knows. */
@@ -641,16 +651,25 @@ function drawNumbers(widget) {
   const { parts, step, votes, spread, speed, terms, losses, running } = widget;
   const vote = votes.at(-1);
   parts.known.value.textContent = vote ? percent(vote[1]) : "\u2013";
-  parts.known.detail.textContent = vote ? `${percent(1 / widget.about.classes.length)} by chance, ${percent(votes[0][1])} at the start` : "256 pictures that it never learns from";
+  parts.known.detail.textContent = vote ? `guessing ${percent(1 / widget.about.classes.length)}, untrained ${percent(votes[0][1])}` : "of 256 pictures that it never learns from";
   parts.spread.value.textContent = spread === null ? "\u2013" : rounded(spread, 2);
   parts.count.value.textContent = step;
   const others = Object.entries(terms).filter(([name]) => name !== "loss").map(([name, value]) => `${name} ${short(value)}`);
   parts.count.detail.textContent = others.join(", ");
   parts.speed.value.textContent = speed === null ? "\u2013" : rounded(speed, 0);
   const collapsed = spread !== null && spread < 0.1 && step > 0 ? " Collapsed: all pictures are one point." : "";
-  parts.ball.said.textContent = widget.points ? `Each picture where its z lies, in three of its directions.${collapsed}` : "Pictures that no network has seen yet. The colour of a frame is the shape, which it will not be told.";
+  parts.ball.said.textContent = widget.points ? `Directions of the network\u2019s output z, three of many.${collapsed}` : "No network has seen these pictures yet.";
+  parts.story.textContent = step ? storyOf(widget) : "";
   const news = `Step ${step}, loss ${short(losses.at(-1)?.[1])}, ${vote ? percent(vote[1]) : "nothing"} named right.${collapsed}`;
   if (!running && step && parts.live.textContent !== news) parts.live.textContent = news;
+}
+
+/** What the numbers say, in a sentence. */
+function storyOf({ step, votes, about }) {
+  if (!votes.length) return `Step ${step}.`;
+  const share = (x) => rounded(100 * x, 0);
+  const [untrained, now] = [votes[0][1], votes.at(-1)[1]];
+  return `Step ${step}: of 100 new pictures it recognises ${share(now)}. Guessing: ${share(1 / about.classes.length)}. Untrained: ${share(untrained)}.`;
 }
 
 function render({ model, el }) {

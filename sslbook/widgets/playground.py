@@ -26,6 +26,7 @@ class Playground(anywidget.AnyWidget):
         tour: steps of a guided tour, each {"title", "text", "ask", "answers", "right", "then", "set", "after"}: a
             question with answers to choose from, what is said once one is chosen, and settings (names of traits) that
             are made when the step begins and when it is answered.
+        brief: folds away all that a first look does not need.
 
     Raises:
         ValueError: the method is not playable.
@@ -38,6 +39,7 @@ class Playground(anywidget.AnyWidget):
     about = traitlets.Dict().tag(sync=True)  # of the methods
     order = traitlets.List().tag(sync=True)  # of the methods: a page sorts a dict
     tour = traitlets.List().tag(sync=True)
+    brief = traitlets.Bool(False).tag(sync=True)
     method = traitlets.Unicode().tag(sync=True)
     part = traitlets.Unicode("").tag(sync=True)  # which is removed; "" is none
     seed = traitlets.Int(0).tag(sync=True)
@@ -46,11 +48,12 @@ class Playground(anywidget.AnyWidget):
     crop = traitlets.Float(0.25).tag(sync=True)  # the smallest share of a picture that a view shows
     color = traitlets.Float(1.0).tag(sync=True)  # times the views' changes of colour
 
-    def __init__(self, method: str | None = None, tour: Sequence[dict] = (), **kwargs):
+    def __init__(self, method: str | None = None, tour: Sequence[dict] = (), *, brief: bool = False, **kwargs):
         names = playground.playable()
         method = method or names[0]
         if method not in names:
             raise ValueError(f"the playground has {', '.join(names)}; got {method!r}")
         graphs, index = playground.stored()
         about = playground.about(names)
-        super().__init__(graphs=graphs, index=index, about=about, order=names, tour=list(tour), method=method, **kwargs)
+        shown = dict(method=method, tour=list(tour), brief=brief)
+        super().__init__(graphs=graphs, index=index, about=about, order=names, **shown, **kwargs)
