@@ -43,6 +43,7 @@ def row_of(plan: Budget, name: str, seed: int, epochs: int | None = None) -> dic
     x, y = known()
     return {
         "method": METHODS[name].label,
+        "seed": seed,
         "CPU-seconds": cpu,
         "kNN": evaluate.knn(x, train.labels, y, test.labels, k=evaluate.neighbours(train.labels)),
         "linear": evaluate.linear_evaluation(x, train.labels, y, test.labels),
