@@ -182,6 +182,8 @@ def assert_said(page, answers):
     first, second, *_ = ranked = ChoosingGuide.rank(answers)
     top = [row.method for row in ranked if row.points == first.points]
     text = f"First {first.method} ({signed(first.points)}), then {second.method} ({signed(second.points)})."
+    if second.points <= 0:
+        text = f"First {first.method} ({signed(first.points)}); no other fits."
     if len(top) > 1:
         text = f"Equal at the top ({signed(first.points)}): {', '.join(top)}."
     if first.points <= 0:
@@ -242,6 +244,9 @@ def test_where_nothing_fits_nobody_is_recommended(mount):
     assert_said(page, answers)
     border = "() => getComputedStyle(document.querySelector('.sslw-ranking > li')).borderTopWidth"
     assert page.evaluate(border) == "1px", "no frame around the first"
+    page.get_by_label("Texts").check()
+    assert_said(page, answers | {"images": "text"})
+    page.get_by_label("Fewer than 50,000 images").check()
     page.get_by_label("Yes, on images like mine").check()
     assert page.evaluate(border) == "2px" and "decides" in page.locator(".sslw-ranking > li").first.inner_text()
 

@@ -33,7 +33,7 @@ function summary(ranked) {
   const names = top.map(({ method }) => method).join(", ");
   if (top.length > 1) return `Equal at the top (${signed(top[0].points)}): ${names}.`;
   const [first, second] = ranked.map(({ method, points }) => `${method} (${signed(points)})`);
-  return `First ${first}, then ${second}.`;
+  return ranked[1].points > 0 ? `First ${first}, then ${second}.` : `First ${first}; no other fits.`;
 }
 
 /** Text that leads to an address or, on the book's site, to one of its pages. */
