@@ -296,7 +296,7 @@ def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], 
     """{panel: {row: {column: values}}}: mean, lowest and highest in each cell, the panels below each other.
 
     A panel has its own rows and columns, and all have the row `reference`. The colour says how far the mean lies above
-    (purple) or below (orange) that row's, up to 0.4.
+    (purple) or below (orange) that row's, up to 0.4. A cell for which a row has nothing stays empty.
     """
     heights = [0.5 + 0.44 * len(cells) for cells in panels.values()]
     most = max(len(cells[reference]) for cells in panels.values())
@@ -305,12 +305,14 @@ def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], 
         figure, axes = plt.subplots(len(panels), 1, figsize=size, squeeze=False, height_ratios=heights)
         for ax, (title, cells) in zip(axes[:, 0], panels.items()):
             rows, columns = list(cells), list(cells[reference])
-            values = [[np.asarray(cells[row][column], dtype=float) for column in columns] for row in rows]
-            means = np.array([[v.mean() for v in line] for line in values])
+            values = [[np.asarray(cells[row].get(column, ()), dtype=float) for column in columns] for row in rows]
+            means = np.array([[v.mean() if v.size else np.nan for v in line] for line in values])
             apart = means - means[rows.index(reference)]
             image = ax.imshow(apart, cmap="PuOr", vmin=-0.4, vmax=0.4, aspect="auto")
             for i, line in enumerate(values):
                 for j, v in enumerate(line):
+                    if not v.size:
+                        continue
                     ink = "white" if abs(apart[i, j]) > 0.22 else "black"
                     ax.text(j, i - 0.14, _short(v.mean()), ha="center", va="center", fontsize=9, color=ink)
                     ends = f"{_short(v.min())} to {_short(v.max())}" if len(v) > 1 else ""

@@ -102,3 +102,11 @@ def test_a_row_of_the_graph_study_has_both_places_and_the_course():
         assert max(row[place]["explained"]) < 1
     first, last = row["course"]
     assert first.keys() == last.keys() and first["kNN"] != last["kNN"]
+
+
+def test_the_factor_study_trains_what_the_log_has():
+    """The encoder before and after one epoch, by the method's own recipe."""
+    row = experiment("factors").row_of(PLAN, "SwAV", seed=0, epochs=1)
+    assert row["method"] == "SwAV" and row["CPU-seconds"] > 0
+    assert row["untrained"].keys() == row["factors"].keys() == {"hue", "scale", "turn", "x", "y", "background"}
+    assert row["untrained"] != row["factors"] and 0 < row["kNN"] < 1

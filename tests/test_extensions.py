@@ -78,6 +78,7 @@ def test_map_has_every_method_with_a_chapter_and_every_paper():
     chapters = {page.rsplit("/", 1)[-1] for page in notebooks.toc()}
     implemented = {p.stem for p in (notebooks.ROOT / "sslbook/methods").glob("[a-z]*.py")}
     assert chapters & implemented <= {m["chapter"] for m in methods}, "add the method to book/methods.yml"
+    assert {m["chapter"] for m in methods} <= chapters, "a station without a chapter"
     assert {m["paper"] for m in methods if "paper" in m} <= set(parse_file(notebooks.BOOK / "references.bib").entries)
 
 

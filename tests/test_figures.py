@@ -30,7 +30,7 @@ def drawings():
     yield figures.lines({"a": {1: [0.1, 0.2], 10: [0.3]}, "b": {1: [0.5]}}, xlabel="k", ylabel="x")
     spectrum = [[1, 0.1, 0], [0.9, 0.2, 1e-9]]
     yield figures.spectra({name: {"a": spectrum, "b": spectrum[:1]} for name in "wxyz"})
-    cells = {"all": {"x": [0.1, 0.2], "y": [0.9]}, "none": {"x": [0.8], "y": [0.9]}}
+    cells = {"all": {"x": [0.1, 0.2], "y": [0.9]}, "none": {"x": [0.8]}}  # nobody asked it for y
     yield figures.heat_map(
         {"h": cells, "z": {"all": {"v": [0.1]}, "w": {"v": [0.9]}, "x": {"v": [0.2]}}}, reference="all"
     )

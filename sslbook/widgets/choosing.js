@@ -7,8 +7,8 @@ export function rank(methods, questions, answers) {
     return option ? option[2] : [];
   });
   return methods
-    .map(([method, page]) => {
-      const effects = chosen.filter(([name]) => name === method);
+    .map(([method, page], place) => {
+      const effects = chosen.filter(([places]) => places.includes(place));
       return { method, page, effects, points: effects.reduce((sum, [, points]) => sum + points, 0) };
     })
     .sort((a, b) => b.points - a.points);
@@ -33,7 +33,7 @@ function summary(ranked) {
   const names = top.map(({ method }) => method).join(", ");
   if (top.length > 1) return `Equal at the top (${signed(top[0].points)}): ${names}.`;
   const [first, second] = ranked.map(({ method, points }) => `${method} (${signed(points)})`);
-  return `First ${first}, then ${second}.`;
+  return ranked[1].points > 0 ? `First ${first}, then ${second}.` : `First ${first}; no other fits.`;
 }
 
 /** Text that leads to an address or, on the book's site, to one of its pages. */
@@ -90,15 +90,16 @@ function layout({ sets, again, said, list, show }) {
 }
 
 /** A method's place in the list, with a line for each answer that speaks for or against it. */
-function rankedItem({ method, page, points, effects }) {
-  const reasons = effects.map(([, points, reason, source, where]) => {
-    const text = make("span", {}, `${reason} `, make("small", {}, link(source, where)));
+function rankedItem({ method, page, points, effects }, sources) {
+  const reasons = effects.map(([, points, reason, source, at]) => {
+    const [name, where] = sources[source];
+    const text = make("span", {}, `${reason} `, make("small", {}, link(name + at, where)));
     return make("li", { class: points > 0 ? "sslw-for" : "sslw-against" }, make("b", {}, weight(points)), text);
   });
   return make("li", {}, make("h4", {}, link(method, page), make("b", {}, signed(points))), make("ul", {}, reasons));
 }
 
-function draw({ model, methods, questions, parts, address }) {
+function draw({ model, methods, questions, sources, parts, address }) {
   const answers = model.get("answers");
   const ranked = rank(methods, questions, answers);
   const none = !Object.keys(answers).length;
@@ -107,13 +108,14 @@ function draw({ model, methods, questions, parts, address }) {
   parts.said.textContent = none ? "Answer in any order; every answer moves the list." : summary(ranked);
   parts.show.hidden = none;
   parts.list.classList.toggle("sslw-fits", ranked[0].points > 0);
-  parts.list.replaceChildren(...ranked.map(rankedItem));
+  parts.list.replaceChildren(...ranked.map((row) => rankedItem(row, sources)));
   address.changed();
 }
 
 function render({ model, el }) {
   const root = makeRoot(el, "choosing", "Which method for my problem?");
-  const widget = { model, methods: model.get("methods"), questions: model.get("questions") };
+  const [methods, questions, sources] = ["methods", "questions", "sources"].map((trait) => model.get(trait));
+  const widget = { model, methods, questions, sources };
   widget.parts = partsOf(widget);
   root.append(...layout(widget.parts));
   widget.address = addressState(root, "choosing", fieldsOf(widget), () => draw(widget));

@@ -37,17 +37,19 @@ class Question(NamedTuple):
 
 
 # All that is shown or ranked stands in choosing.json: the questions, and a method's page, effects and sources together.
-# A new method is a new entry there. Methods with equal points keep the order of the file.
+# A new method is a new entry there; `others` is what an answer says of the methods with no effect of their own for it.
+# Methods with equal points keep the order of the file.
 _GUIDE = json.loads((Path(__file__).parent / "choosing.json").read_text(encoding="utf-8"))
 
 
 def _effects(key: str, option: str) -> dict[str, Effect]:
     """What this answer speaks for or against, by method."""
+    others = _GUIDE["others"].get(key, {}).get(option)
     effects = {}
     for method, entry in _GUIDE["methods"].items():
-        answers = entry["effects"].get(key, {})
-        if option in answers:
-            effects[method] = Effect(**answers[option])
+        effect = entry["effects"].get(key, {}).get(option, others)
+        if effect is not None:
+            effects[method] = Effect(**effect)
     return effects
 
 
@@ -90,7 +92,8 @@ class ChoosingGuide(anywidget.AnyWidget):
     _css = source("widgets.css", "choosing.css")
     # Lists, since a page sorts the keys of a dict
     methods = traitlets.List().tag(sync=True)  # [[method, its page]]
-    questions = traitlets.List().tag(sync=True)  # [[key, text, [[key, text, [[method, points, reason, what, where]]]]]]
+    sources = traitlets.List().tag(sync=True)  # [[name, page or address]]
+    questions = traitlets.List().tag(sync=True)  # [[key, text, [[key, text, effects]]]], effects as `_shown` has them
     answers = traitlets.Dict().tag(sync=True)
 
     def __init__(self, answers: Mapping[str, str] | None = None, **kwargs):
@@ -101,6 +104,7 @@ class ChoosingGuide(anywidget.AnyWidget):
                 [key, question.text, [[k, option.text, _shown(option)] for k, option in question.options.items()]]
                 for key, question in QUESTIONS.items()
             ],
+            sources=[list(source) for source in SOURCES.values()],
             answers=dict(answers or {}),
             **kwargs,
         )
@@ -134,10 +138,16 @@ def _check(answers: Mapping[str, str]) -> None:
 
 
 def _shown(option: Option) -> list[list]:
-    """An option's effects with their sources spelled out: what the reason calls it, and where a link leads."""
+    """An option's effects, each once: [its methods, points, reason, source, where in it].
+
+    Methods and sources are places in `METHODS` and `SOURCES`: a page holds all of this as text, and names are long.
+    """
+    methods: dict[Effect, list[int]] = {}
+    for place, method in enumerate(METHODS):
+        if method in option.effects:
+            methods.setdefault(option.effects[method], []).append(place)
     rows = []
-    for method, (points, reason, where) in option.effects.items():
-        key, comma, place = where.partition(",")
-        name, link = SOURCES[key]
-        rows.append([method, points, reason, name + comma + place, link])
+    for (points, reason, where), places in methods.items():
+        key, comma, at = where.partition(",")
+        rows.append([places, points, reason, list(SOURCES).index(key), comma + at])
     return rows
