@@ -169,9 +169,9 @@ def outcomes(name: str) -> list[dict[str, Any]]:
     "without" a part that was never there, or "removed" when the complete method had trained. The mean over the logs.
     """
     logs = [[row for row in log["rows"] if row["method"] == name] for log in results.studies("playground")]
-    first, *_ = zip(*logs)
-    rows = [{"run": "untrained", "last loss": None} | {key: _mean(first, key, 0) for key in ("spread", "kNN")}]
-    for same in zip(*logs):
+    courses = list(zip(*logs, strict=True))
+    rows = [{"run": "untrained", "last loss": None} | {key: _mean(courses[0], key, 0) for key in ("spread", "kNN")}]
+    for same in courses:
         case, part = same[0]["case"], same[0]["part"]
         run = {"complete": "complete", "never": f"without {part}", "removed": f"{part} removed"}[case]
         rows.append({"run": run, "last loss": _mean(same, "loss", -1)})
