@@ -28,6 +28,7 @@ from sslbook.widgets import Playground
 from tools.browser import HELP, find_browser
 from tools.notebooks import ROOT
 
+LOG = "results/studies/playground-page.json"
 SECONDS = 60
 MOST = 180
 STEPS = 2000
@@ -184,7 +185,7 @@ def main() -> None:
     path = find_browser()
     if path is None:
         parser.error(HELP)
-    load = os.getloadavg()
+    began, load = time.perf_counter(), os.getloadavg()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as p:
         size = site(Path(folder))
         with serve(Path(folder) / "vendor_static") as address:
@@ -198,11 +199,11 @@ def main() -> None:
             version = browser.version
             browser.close()
     if arguments.out:
-        about = dict(width=playground.WIDTH, size=playground.SIZE, seconds=SECONDS)
-        loads = dict(before=load, after=os.getloadavg())
-        results.write(
-            arguments.out, config=about, graph_bytes=size, rows=rows, memory=held, browser=version, load=loads
+        about = dict(
+            seed=0, minutes=(time.perf_counter() - began) / 60, again=f"python -m tools.playground --out {LOG}"
         )
+        about |= dict(graph_bytes=size, browser=version, load=dict(before=load, after=os.getloadavg()))
+        results.write(arguments.out, rows=rows, memory=held, **about)
 
 
 if __name__ == "__main__":
