@@ -332,7 +332,6 @@ class Contender:
         command = [sys.executable, __file__, f"--contender={comparison}/{name}", *settings]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.name, self.memory, self.rates = name, 0, []
-        self.answer()
 
     def answer(self) -> str:
         """The next line that it prints."""
@@ -391,6 +390,8 @@ def compare(comparison: str, options: argparse.Namespace) -> list[dict]:
     title, unit, names = COMPARISONS[comparison]
     print(f"\n{title}", flush=True)
     contenders = [Contender(comparison, name, options) for name in names]
+    for contender in contenders:
+        contender.answer()  # all are ready before the first turn
     for _ in range(options.turns):
         for contender in contenders:
             contender.turn()
