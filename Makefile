@@ -59,7 +59,7 @@ format: $(ENV)  ## Put code and notebooks into the book's form (no outputs, stab
 	$(PYTHON) -m ruff check --fix --exit-zero -q .
 	$(PYTHON) -m ruff format .
 
-bench: $(VENV)/.bench  ## Time views, steps and a SimCLR epoch on this machine against torchvision and lightly (some minutes)
+bench: $(VENV)/.bench  ## Time views, steps and a SimCLR epoch against kornia, torchvision and lightly (five minutes on two cores)
 	$(PYTHON) benchmarks/bench.py
 
 offline-kit: book $(EXERCISES)  ## Put site, notebooks, exercises, package and images into one zip, for a room without a network

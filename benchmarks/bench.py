@@ -1,36 +1,113 @@
 """Time making views, a step and a whole SimCLR epoch against the usual ways of doing it: `make bench`.
 
-Contenders take turns, each in a process of its own, on the same random 32 px images of CIFAR-10's size. Ratios are
-taken turn by turn and their median is printed: a machine that slows down half-way slows both.
+The fair rival of our views is kornia: it too changes a whole batch in one process, each image with draws of its own.
+torchvision and lightly change one image after the other, in as many worker processes as there are cores. The rivals'
+transforms are made from our own `Augmentation`: the same operations in the same order, strengths and probabilities.
+
+Contenders of a comparison take turns on the same random images, each in a process of its own that has run once before,
+and a turn lasts `--seconds`. Ratios are taken turn by turn and their median is printed: a machine that slows down
+half-way slows both. A rate needs no more images than fill some batches: 2,048, seen again until a turn is over. The
+long form, with as many as CIFAR-10 has: `--images 50000 --turns 5`.
 """
 
 import argparse
-import json
+import importlib.util
+import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import NamedTuple
 
 import psutil
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torchvision import transforms as T
+from torch import nn
+from torchvision.transforms import v2 as T
 
-from sslbook import views
+from sslbook import results, views
+from sslbook.allocator import keep_freed_memory
 from sslbook.encoders import ConvNet, forward_each_size, resnet18
+from sslbook.images import as_floats
 from sslbook.methods import SimCLR
 from sslbook.pretrain import pretrain
-from sslbook.results import machine
 
 BATCH = 256
 ENCODERS = {"convnet": ConvNet, "resnet18": resnet18}
+TWO = views.cifar_views()  # SimCLR's two views of small images
+MANY = views.multi_crop_views(32)  # SwAV's: two large and six small crops, with blur and SimCLR's full strength
+HALVES = views.multi_crop(TWO, small=16, number=4)  # four small crops more
 
 
-def pictures(n: int) -> torch.Tensor:
-    """(n, 3, 32, 32) uint8: smooth random blotches, as cheap to decode as CIFAR-10's arrays."""
-    x = torch.rand(n, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    return torch.cat([(255 * F.interpolate(part, 32, mode="bicubic").clamp(0, 1)).byte() for part in x.split(5000)])
+# -- the rivals' views
+
+
+class ByKornia(views.Views):
+    """The same views, made by kornia: equal augmentations in one call, as ours are.
+
+    It crops by slices, the way that its documentation calls efficient; by resampling it is as fast. The four colour
+    changes come in one order for the whole batch, ours in one for each image.
+    """
+
+    def __init__(self, family: views.Views):
+        self.transforms = {augmentation: kornia_transform(augmentation) for augmentation in family}
+
+    def render(self, images: torch.Tensor, draws=None) -> list[torch.Tensor]:
+        rendered, floats = {}, as_floats(images)
+        for augmentation, transform in self.transforms.items():
+            places = [i for i, other in enumerate(self) if other == augmentation]
+            made = transform(floats.repeat(len(places), 1, 1, 1)).chunk(len(places))
+            rendered.update(zip(places, made))
+        return [rendered[i] for i in range(len(self))]
+
+
+def kornia_transform(view: views.Augmentation) -> nn.Module:
+    import kornia.augmentation as K
+
+    size = (view.size, view.size)
+    changes = [
+        K.RandomResizedCrop(size, scale=view.scale, ratio=view.ratio, align_corners=False),
+        K.RandomHorizontalFlip(p=view.flip),
+        K.ColorJitter(view.brightness, view.contrast, view.saturation, view.hue, p=view.jitter),
+        K.RandomGrayscale(p=view.grey),
+    ]
+    if view.blur:
+        kernel = views.blur_kernel_size(view.size)
+        changes.append(K.RandomGaussianBlur((kernel, kernel), view.sigma, p=view.blur))
+    return nn.Sequential(*changes)
+
+
+class PerImage:
+    """The same views, made by torchvision of one PIL image, which its version 2 takes faster than a tensor."""
+
+    def __init__(self, family: views.Views):
+        self.transforms = [torchvision_transform(augmentation) for augmentation in family]
+
+    def __call__(self, image: Image.Image) -> list[torch.Tensor]:
+        return [transform(image) for transform in self.transforms]
+
+
+def torchvision_transform(view: views.Augmentation) -> nn.Module:
+    jitter = T.ColorJitter(view.brightness, view.contrast, view.saturation, view.hue)
+    changes = [
+        T.RandomResizedCrop(view.size, scale=view.scale, ratio=view.ratio),
+        T.RandomHorizontalFlip(view.flip),
+        T.RandomApply([jitter], p=view.jitter),
+        T.RandomGrayscale(view.grey),
+    ]
+    if view.blur:
+        blur = T.GaussianBlur(views.blur_kernel_size(view.size), view.sigma)
+        changes.append(T.RandomApply([blur], p=view.blur))
+    return T.Compose([*changes, T.ToImage(), T.ToDtype(torch.float32, scale=True)])
+
+
+def lightly_transform():
+    from lightly.transforms import SimCLRTransform
+
+    return SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0, normalize=None)
 
 
 class Dataset(torch.utils.data.Dataset):
@@ -46,125 +123,101 @@ class Dataset(torch.utils.data.Dataset):
         return self.transform(Image.fromarray(self.array[i]))
 
 
-def loader(n: int, transform, workers: int = 2, batch: int = BATCH) -> torch.utils.data.DataLoader:
-    options = dict(num_workers=workers, persistent_workers=True, pin_memory=torch.cuda.is_available())
+def loader(n: int, transform, batch: int = BATCH) -> torch.utils.data.DataLoader:
+    """Shuffled batches from as many workers as there are cores."""
+    options = dict(num_workers=os.cpu_count(), persistent_workers=True, pin_memory=torch.cuda.is_available())
     return torch.utils.data.DataLoader(Dataset(n, transform), batch, shuffle=True, drop_last=True, **options)
 
 
-def views_ours(n: int, encoder: str) -> float:
-    """SimCLR's two views of every image."""
-    images, generator = pictures(n).to(device()), torch.Generator().manual_seed(0)
+def pictures(n: int) -> torch.Tensor:
+    """(n, 3, 32, 32) uint8: smooth random blotches, as cheap to decode as CIFAR-10's arrays."""
+    x = torch.rand(n, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    return torch.cat([(255 * F.interpolate(part, 32, mode="bicubic").clamp(0, 1)).byte() for part in x.split(5000)])
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+# -- what contenders do: each function gives one run over all images, and how many things the run makes
+
+Work = tuple[Callable[[], object], int]
+
+
+def batches(images: torch.Tensor, family: views.Views):
+    """Views of all images, in random order."""
+    generator = torch.Generator().manual_seed(0)
+    for rows in torch.randperm(len(images), generator=generator).to(images.device).split(BATCH):
+        yield family.render(images.index_select(0, rows), generator)
+
+
+def rendering(options: argparse.Namespace, family: views.Views) -> Work:
+    images = pictures(options.images).to(device())
 
     def run():
-        for rows in torch.randperm(n, generator=generator).to(images.device).split(BATCH):
-            _, b = views.cifar_views().render(images.index_select(0, rows), generator)
-        return b.sum().item()  # waits for the device
+        last = None
+        for made in batches(images, family):
+            last = made[-1]
+        return last.sum().item()  # waits for the device
 
-    return 2 * n / timed(run)
-
-
-def views_torchvision(n: int, encoder: str) -> float:
-    """Version 1 of the transforms on PIL images, as its CIFAR10 gives them, in a DataLoader with two workers."""
-    return torchvision_views(n, T.ToTensor(), at_end=True)
+    return run, len(family) * options.images
 
 
-def views_tensors(n: int, encoder: str) -> float:
-    """The same transforms on tensors."""
-    return torchvision_views(n, T.ToTensor(), at_end=False)
+def loading(options: argparse.Namespace, transform) -> Work:
+    made = loader(options.images, transform)
+    views_each = len(transform.transforms)
+    return lambda: sum(0 for _ in made), views_each * len(made) * BATCH
 
 
-def views_lightly(n: int, encoder: str) -> float:
-    """lightly's SimCLR transform, in a DataLoader with two workers."""
-    batches = loader(n, lightly_transform())
-    return 2 * len(batches) * BATCH / timed(lambda: sum(0 for _ in batches))
-
-
-def torchvision_views(n: int, to_tensor, at_end: bool) -> float:
-    batches = loader(n, two_of_torchvision(to_tensor, at_end))
-    return 2 * len(batches) * BATCH / timed(lambda: sum(0 for _ in batches))
-
-
-def two_of_torchvision(to_tensor, at_end: bool):
-    """A transform from a PIL image to two views as `cifar_views` makes them."""
-    jitter = T.RandomApply([T.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8)
-    changes = [T.RandomResizedCrop(32, scale=(0.08, 1)), T.RandomHorizontalFlip(), jitter, T.RandomGrayscale(0.2)]
-    view = T.Compose([*changes, to_tensor] if at_end else [to_tensor, *changes])
-    return lambda image: (view(image), view(image))
-
-
-def step_ours(n: int, encoder: str) -> float:
-    """Forward, backward and update on views that are there: the loop's own, less views."""
-    method = SimCLR(ENCODERS[encoder](), temperature=0.5).to(device(), memory_format=torch.channels_last)
+def step_ours(options: argparse.Namespace) -> Work:
+    """The loop's own step, less views."""
+    method = SimCLR(ENCODERS[options.encoder](), temperature=0.5).to(device(), memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(method.parameter_groups(1e-3), 3e-3, fused=True)
     made = [view.contiguous(memory_format=torch.channels_last) for view in ready_views()]
 
-    def run():
-        for _ in range(n // BATCH):
-            loss = method.loss(made)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-        return loss.item()
+    def step() -> torch.Tensor:
+        loss = method.loss(made)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
 
-    return n / timed(run)
+    return repeated(options, step)
 
 
-def step_lightly(n: int, encoder: str) -> float:
+def step_lightly(options: argparse.Namespace) -> Work:
     """The same with lightly's projection head and loss, as in its own examples."""
-    step, made = lightly_step(encoder), ready_views()
-    return n / timed(lambda: [step(*made) for _ in range(n // BATCH)][-1].item())
+    step, made = lightly_step(options.encoder), ready_views()
+    return repeated(options, lambda: step(*made))
+
+
+def repeated(options: argparse.Namespace, step: Callable[[], torch.Tensor]) -> Work:
+    steps = options.images // BATCH
+    return lambda: [step() for _ in range(steps)][-1].item(), steps * BATCH
 
 
 def ready_views() -> list[torch.Tensor]:
     return list(pictures(2 * BATCH).div(255).to(device()).chunk(2))
 
 
-def epoch_ours(n: int, encoder: str) -> float:
-    method = SimCLR(ENCODERS[encoder](), temperature=0.5).to(device())
-    images = pictures(n).to(device())
-    options = dict(batch_size=BATCH, views=views.cifar_views(), show_progress=False)
-    return n / timed(lambda: pretrain(method, images, epochs=1, **options))
+def epoch_ours(options: argparse.Namespace, family: views.Views) -> Work:
+    """The book's loop, fed by ours or another's views."""
+    method = SimCLR(ENCODERS[options.encoder](), temperature=0.5).to(device())
+    images = pictures(options.images).to(device())
+    settings = dict(epochs=1, batch_size=BATCH, views=family, show_progress=False)
+    return lambda: pretrain(method, images, **settings), options.images
 
 
-def epoch_lightly(n: int, encoder: str) -> float:
+def epoch_lightly(options: argparse.Namespace) -> Work:
     """lightly's transform, projection head and loss, in the loop of its own examples."""
-    step, batches = lightly_step(encoder), loader(n, lightly_transform())
+    step, made = lightly_step(options.encoder), loader(options.images, lightly_transform())
 
     def epoch():
-        for made in batches:
-            loss = step(*(x.to(device(), non_blocking=True) for x in made))
+        for pair in made:
+            loss = step(*(x.to(device(), non_blocking=True) for x in pair))
         return loss.item()
 
-    return n / timed(epoch)
-
-
-def step_two(n: int, encoder: str) -> float:
-    """A SimCLR epoch's work without its loss: two views rendered and sent through encoder and back."""
-    return views_and_back(n, encoder, views.cifar_views())
-
-
-def step_multi(n: int, encoder: str) -> float:
-    """The same with four small crops of 16 px more."""
-    return views_and_back(n, encoder, views.multi_crop(views.cifar_views(), small=16, number=4))
-
-
-def views_and_back(n: int, encoder: str, made: views.Views) -> float:
-    network = ENCODERS[encoder]().to(device(), memory_format=torch.channels_last)
-    images, generator = pictures(n).to(device()), torch.Generator().manual_seed(0)
-
-    def run():
-        for rows in torch.randperm(n, generator=generator).to(images.device).split(BATCH):
-            batch = made.render(images.index_select(0, rows), generator)
-            torch.cat(forward_each_size(network, batch)).square().mean().backward()
-        return next(network.parameters()).grad.sum().item()  # waits for the device
-
-    return n / timed(run)
-
-
-def lightly_transform():
-    from lightly.transforms import SimCLRTransform
-
-    return SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0, normalize=None)
+    return epoch, len(made) * BATCH
 
 
 def lightly_step(encoder: str):
@@ -173,7 +226,7 @@ def lightly_step(encoder: str):
 
     backbone = ENCODERS[encoder]()
     width = backbone.features_dim
-    model = torch.nn.Sequential(backbone, SimCLRProjectionHead(width, width, 128)).to(device())
+    model = nn.Sequential(backbone, SimCLRProjectionHead(width, width, 128)).to(device())
     criterion = NTXentLoss(temperature=0.5)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=1e-3)
 
@@ -187,89 +240,197 @@ def lightly_step(encoder: str):
     return step
 
 
-def device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def views_and_back(options: argparse.Namespace, family: views.Views) -> Work:
+    """A SimCLR epoch's work without its loss: views rendered, and sent through the encoder and back."""
+    network = ENCODERS[options.encoder]().to(device(), memory_format=torch.channels_last)
+    images = pictures(options.images).to(device())
+
+    def run():
+        for made in batches(images, family):
+            torch.cat(forward_each_size(network, made)).square().mean().backward()
+        return next(network.parameters()).grad.sum().item()  # waits for the device
+
+    return run, options.images
 
 
-def timed(run) -> float:
-    """Seconds of the second of two runs: the first starts workers and fills caches."""
-    run()
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+class Comparison(NamedTuple):
+    """What is compared, what is counted, and the contenders by name, ours first."""
+
+    title: str
+    unit: str
+    contenders: dict[str, Callable[[argparse.Namespace], Work]]
 
 
-def measure(contender: str, n: int, encoder: str) -> tuple[float, float]:
-    """(rate, peak memory in MiB of the process with its workers), in a fresh process."""
-    command = [sys.executable, __file__, "--contender", contender, "--images", str(n), "--encoder", encoder]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        peak = 0
-        while process.poll() is None:
-            peak = max(peak, memory(process.pid))
-            time.sleep(0.2)
-        if process.returncode:
-            sys.exit(f"{contender} failed")
-        return json.loads(process.stdout.read().splitlines()[-1]), peak / 2**20
+COMPARISONS = {
+    "views": Comparison(
+        "SimCLR's two views of 32 px",
+        "views/s",
+        {
+            "sslbook": lambda options: rendering(options, TWO),
+            "kornia": lambda options: rendering(options, ByKornia(TWO)),
+            "torchvision": lambda options: loading(options, PerImage(TWO)),
+            "lightly": lambda options: loading(options, lightly_transform()),
+        },
+    ),
+    "multi-crop": Comparison(
+        "SwAV's eight views, two of 32 px and six of 14 px",
+        "views/s",
+        {
+            "sslbook": lambda options: rendering(options, MANY),
+            "kornia": lambda options: rendering(options, ByKornia(MANY)),
+            "torchvision": lambda options: loading(options, PerImage(MANY)),
+        },
+    ),
+    "step": Comparison(
+        "A SimCLR step on views that are there: forward, backward, update",
+        "images/s",
+        {"sslbook": step_ours, "lightly": step_lightly},
+    ),
+    "epoch": Comparison(
+        "A whole SimCLR epoch: views and steps",
+        "images/s",
+        {
+            "sslbook": lambda options: epoch_ours(options, TWO),
+            "kornia": lambda options: epoch_ours(options, ByKornia(TWO)),
+            "lightly": epoch_lightly,
+        },
+    ),
+    "crops": Comparison(
+        "Two views of 32 px, against the two and four of 16 px more: rendered, through the encoder and back",
+        "images/s",
+        {
+            "two views": lambda options: views_and_back(options, TWO),
+            "multi-crop": lambda options: views_and_back(options, HALVES),
+        },
+    ),
+}
+
+
+# -- taking turns
+
+
+def serve(options: argparse.Namespace) -> None:
+    """A contender's process: it gets ready, and for each line that it reads it prints the rate of a turn."""
+    keep_freed_memory()  # as `pretrain` does; the rivals get it too
+    comparison, name = options.contender.split("/")
+    run, amount = COMPARISONS[comparison].contenders[name](options)
+    run()  # starts workers and fills caches
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start, made = time.perf_counter(), 0
+        while time.perf_counter() - start < options.seconds:
+            run()
+            made += amount
+        print(made / (time.perf_counter() - start), flush=True)
+
+
+class Contender:
+    """A process that waits for its turn, and the most memory that it and its workers held."""
+
+    def __init__(self, comparison: str, name: str, options: argparse.Namespace):
+        settings = [f"--{option}={getattr(options, option)}" for option in ("images", "seconds", "encoder")]
+        command = [sys.executable, __file__, f"--contender={comparison}/{name}", *settings]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.name, self.memory, self.rates = name, 0, []
+
+    def answer(self) -> str:
+        """The next line that it prints."""
+        with ThreadPoolExecutor(1) as pool:
+            line = pool.submit(self.process.stdout.readline)
+            while not wait([line], timeout=0.2).done:
+                self.memory = max(self.memory, memory(self.process.pid))
+        if not line.result():
+            sys.exit(f"{self.name} failed")
+        return line.result()
+
+    def turn(self) -> None:
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        self.rates.append(float(self.answer()))
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+    def row(self, first: "Contender") -> dict:
+        """For the log: `times` says how many times as fast the first contender was, in the median over the turns."""
+        ratios = sorted(other / rate for other, rate in zip(first.rates, self.rates))
+        return dict(
+            contender=self.name,
+            rate=statistics.median(self.rates),
+            rates=self.rates,
+            times=statistics.median(ratios),
+            least=ratios[0],
+            most=ratios[-1],
+            memory_mib=self.memory,
+        )
+
+    def line(self, unit: str, first: "Contender") -> str:
+        row = self.row(first)
+        text = f"  {self.name:12} {row['rate']:10,.0f} {unit:9} {self.memory:6,} MiB"
+        if self is first:
+            return text
+        return f"{text}   {first.name}: {row['times']:.1f} times as fast ({row['least']:.1f} to {row['most']:.1f})"
 
 
 def memory(pid: int) -> int:
-    """Bytes of a process and its children; pages that they share count once (on Linux)."""
-    total = 0
+    """MiB of a process and its workers, libraries apart; pages that they share count once. 0 where nobody says."""
+    kib = 0
     try:
         for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-            info = process.memory_full_info()
-            total += getattr(info, "pss", info.rss)
-    except psutil.Error:  # it ended meanwhile
+            with open(f"/proc/{process.pid}/smaps_rollup") as file:
+                kib += sum(int(line.split()[1]) for line in file if line.startswith(("Pss_Anon", "Pss_Shmem")))
+    except (psutil.Error, OSError):  # it ended meanwhile, or this is not Linux
         pass
-    return total
+    return kib >> 10
 
 
-def compare(
-    title: str,
-    unit: str,
-    ours: str,
-    other: str,
-    n: int,
-    encoder: str,
-    turns: int,
-    names: tuple[str, str] | None = None,
-) -> None:
-    """Print the median rates of two contenders, by their names, and of their ratios."""
-    runs = [(measure(ours, n, encoder), measure(other, n, encoder)) for _ in range(turns)]
-    rates = [statistics.median(run[i][0] for run in runs) for i in (0, 1)]
-    memories = [statistics.median(run[i][1] for run in runs) for i in (0, 1)]
-    ratios = sorted(a[0] / b[0] for a, b in runs)
-    print(f"\n{title} ({unit}, {turns} turns)")
-    for name, rate, mib in zip(names or ("sslbook", other.split("_")[1]), rates, memories):
-        print(f"  {name:12} {rate:10,.0f} {unit:10} {mib:8,.0f} MiB peak")
-    print(f"  ratio        {statistics.median(ratios):10.1f} x          ({ratios[0]:.1f} to {ratios[-1]:.1f})")
-    print(f"  memory       {memories[0] / memories[1]:10.2f} x", flush=True)
+def compare(comparison: str, options: argparse.Namespace) -> list[dict]:
+    """Rows of the log, one for each contender."""
+    title, unit, names = COMPARISONS[comparison]
+    print(f"\n{title}", flush=True)
+    contenders = [Contender(comparison, name, options) for name in names]
+    for contender in contenders:
+        contender.answer()  # all are ready before the first turn
+    for _ in range(options.turns):
+        for contender in contenders:
+            contender.turn()
+    for contender in contenders:
+        contender.end()
+    first = contenders[0]
+    for contender in contenders:
+        print(contender.line(unit, first), flush=True)
+    return [{"comparison": comparison, "unit": unit} | contender.row(first) for contender in contenders]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=50_000, help="how many, as CIFAR-10 by default")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=2048, help=f"how many, at least {BATCH}")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--encoder", choices=ENCODERS, default="convnet", help="for the epoch")
+    parser.add_argument("--seconds", type=float, default=2, help="of a turn, at least")
+    parser.add_argument("--encoder", choices=ENCODERS, default="convnet", help="of steps and epochs")
+    parser.add_argument("--only", choices=COMPARISONS, nargs="+", default=list(COMPARISONS), help="some comparisons")
+    parser.add_argument("--log", help="a JSON file to write to, as benchmarks/2-cores.json")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.images < BATCH or options.turns < 1:
+        parser.error(f"at least {BATCH} images, a batch, and one turn are needed")
     if options.contender:
-        print(json.dumps(globals()[options.contender](options.images, options.encoder)))
+        serve(options)
         return
-    m = machine()
-    print(
-        f"{m['gpu'] or m['cpu']}, {m['cores']} cores, torch {m['torch']}; {options.images:,} images of 32 px",
-        flush=True,
-    )
-    arguments = (options.images, options.encoder, options.turns)
-    step = f"with a {options.encoder}, batch {BATCH}"
-    compare("Views, against PIL images", "views/s", "views_ours", "views_torchvision", *arguments)
-    compare("Views, against tensors", "views/s", "views_ours", "views_tensors", *arguments)
-    compare("Views, against lightly's", "views/s", "views_ours", "views_lightly", *arguments)
-    compare(f"A SimCLR step {step}: forward, backward, update", "images/s", "step_ours", "step_lightly", *arguments)
-    compare(f"A whole SimCLR epoch {step}: views and steps", "images/s", "epoch_ours", "epoch_lightly", *arguments)
-    title = f"Multi-crop, 2 views of 32 px and 4 of 16, against 2 views; rendered, a {options.encoder}, and back"
-    compare(title, "images/s", "step_multi", "step_two", *arguments, names=("multi-crop", "two views"))
+    missing = [name for name in ("kornia", "lightly") if importlib.util.find_spec(name) is None]
+    if missing:
+        parser.error(f"{' and '.join(missing)} not found: pip install -r benchmarks/requirements.txt, or `make bench`")
+    start, m = time.perf_counter(), results.machine()
+    where = f"{m['gpu'] or m['cpu']}, {m['cores']} cores, torch {m['torch']}"
+    print(f"{where}; {options.images:,} images of 32 px, {options.turns} turns")
+    rows = [row for comparison in options.only for row in compare(comparison, options)]
+    minutes = (time.perf_counter() - start) / 60
+    print(f"\n{minutes:.1f} minutes")
+    if options.log:
+        config = {name: getattr(options, name) for name in ("images", "turns", "seconds", "encoder")}
+        again = f"python benchmarks/bench.py {' '.join(sys.argv[1:])}"
+        results.write(options.log, rows=rows, config=config, minutes=minutes, again=again)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
     python -m experiments.gpu speedrun results/gpu      # to 90 % kNN on CIFAR-10, in $SECONDS_LEFT
 
 writes <folder>/<part>.json after every row, so that a part that is cut off keeps what it has. `--small` shows on a CPU
-that a part runs. It needs benchmarks/requirements.txt, and kornia for one row.
+that a part runs. It needs benchmarks/requirements.txt.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torchvision import transforms as T
 
 from benchmarks import bench
 from experiments import train
@@ -209,15 +208,18 @@ def throughput(folder: str, small: bool) -> None:
     batch, n = (32, 128) if small else (512, 16384)
     log = Log(folder, "throughput", batch=batch, images=n)
     torchvision_n = n // 4
+    small_views = views.cifar_views(24)
     contenders: dict[str, Callable[[], Callable[[], int]]] = {
         "views only": lambda: only_views(n, batch),
         "step only": lambda: loop(batch, ready(batch), n),
-        "whole step": lambda: loop(batch, ours(n, batch), n),
-        "whole step, fp16": lambda: loop(batch, ours(n, batch), n, dtype=torch.float16),
-        "whole step, 24 px": lambda: loop(batch, ours(n, batch, 24), n),
-        "whole step, 24 px, fp16": lambda: loop(batch, ours(n, batch, 24), n, dtype=torch.float16),
-        "whole step, 24 px, fp16, batch twice": lambda: loop(2 * batch, ours(n, 2 * batch, 24), n, dtype=torch.float16),
-        "whole step fed by kornia on the device": lambda: loop(batch, kornia(n, batch), n),
+        "whole step": lambda: loop(batch, rendered(n, batch), n),
+        "whole step, fp16": lambda: loop(batch, rendered(n, batch), n, dtype=torch.float16),
+        "whole step, 24 px": lambda: loop(batch, rendered(n, batch, small_views), n),
+        "whole step, 24 px, fp16": lambda: loop(batch, rendered(n, batch, small_views), n, dtype=torch.float16),
+        "whole step, 24 px, fp16, batch twice": lambda: loop(
+            2 * batch, rendered(n, 2 * batch, small_views), n, dtype=torch.float16
+        ),
+        "whole step fed by kornia on the device": lambda: loop(batch, rendered(n, batch, bench.ByKornia(bench.TWO)), n),
         "whole step fed by torchvision, a worker a core": lambda: loop(
             batch, torchvision(torchvision_n, batch), torchvision_n
         ),
@@ -304,8 +306,9 @@ def ready(batch: int):
     return batches
 
 
-def ours(n: int, batch: int, size: int = 32):
-    images, family, generator = pictures(n), views.cifar_views(size), torch.Generator().manual_seed(0)
+def rendered(n: int, batch: int, family: views.Views = bench.TWO):
+    """Batches of views of pictures that lie on the device."""
+    images, generator = pictures(n), torch.Generator().manual_seed(0)
 
     def batches():
         for rows in torch.randperm(n, generator=generator).to(DEVICE).split(batch):
@@ -316,7 +319,7 @@ def ours(n: int, batch: int, size: int = 32):
 
 
 def only_views(n: int, batch: int):
-    batches = ours(n, batch)
+    batches = rendered(n, batch)
 
     def run() -> int:
         for _ in batches():
@@ -326,31 +329,9 @@ def only_views(n: int, batch: int):
     return run
 
 
-def kornia(n: int, batch: int):
-    """kornia's batched augmentations, each image with its own draw, on the device."""
-    import kornia.augmentation as K
-
-    images, generator = pictures(n), torch.Generator().manual_seed(0)
-    view = K.AugmentationSequential(
-        K.RandomResizedCrop((32, 32), scale=(0.08, 1)),
-        K.RandomHorizontalFlip(),
-        K.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
-        K.RandomGrayscale(p=0.2),
-        data_keys=["input"],
-    )
-
-    def batches():
-        for rows in torch.randperm(n, generator=generator).to(DEVICE).split(batch):
-            x = images.index_select(0, rows) / 255
-            yield [view(x), view(x)]
-
-    return batches
-
-
 def torchvision(n: int, batch: int):
     """torchvision's transforms on PIL images, in a DataLoader with as many workers as cores."""
-    two_views = bench.two_of_torchvision(T.ToTensor(), at_end=True)
-    loader = bench.loader(n, two_views, workers=os.cpu_count(), batch=batch)
+    loader = bench.loader(n, bench.PerImage(bench.TWO), batch=batch)
     return lambda: iter(loader)
 
 

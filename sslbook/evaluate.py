@@ -25,7 +25,7 @@ DRAWS = 10  # of which labels are known, where few are
 
 
 @torch.no_grad()
-def embed(encoder: nn.Module, images: Tensor | ImageSet | TextSet, batch_size: int = 512) -> Tensor:
+def embed(encoder: nn.Module, images: Tensor | ImageSet | TextSet, batch_size: int = 128) -> Tensor:
     """Features of every image with the encoder frozen: (N, 3, H, W), uint8 or floats in [0, 1], to (N, D) float32.
 
     Or of every text, (N, L) int64.

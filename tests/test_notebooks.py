@@ -143,7 +143,7 @@ def files(folder):
 def test_the_key_digests_what_git_has_of_the_package(clone):
     digested = {path.relative_to(clone).as_posix() for path in notebooks.package_files()}
     others = files(clone) - digested - {"pyproject.toml", "requirements.txt"}
-    assert others == {"sslbook/methods/ruff.toml", "results/bench-2-cores.txt"}
+    assert others == {"sslbook/methods/ruff.toml"}
 
 
 def test_linting_testing_running_and_editing_leave_every_notebook_fresh(clone):

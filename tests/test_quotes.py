@@ -1,9 +1,11 @@
 """Numbers in the text equal the logs."""
 
+import json
 import re
 
 import pytest
 
+from benchmarks import bench
 from sslbook import results
 from tools import notebooks, quotes
 
@@ -23,6 +25,23 @@ def test_a_changed_number_is_noticed():
     text = "SimCLR reaches <!--=cpu|SimCLR|kNN-->0.12<!--/--> kNN."
     mean = results.rows("cpu", ["SimCLR"])[0]["kNN"]
     assert quotes.quoted(text) == f"SimCLR reaches <!--=cpu|SimCLR|kNN-->{mean:.2f}<!--/--> kNN."
+
+
+def test_ratios_of_the_benchmark_are_quoted_with_two_digits(monkeypatch, tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    rows = [dict(comparison="views", contender=name, times=t) for name, t in (("kornia", 3.44), ("lightly", 14.8))]
+    (tmp_path / "benchmarks/2-cores.json").write_text(json.dumps(dict(rows=rows)))
+    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    text = quotes.quoted("<!--=bench|views|kornia-->?<!--/--> and <!--=bench|views|lightly-->?<!--/-->")
+    assert re.findall(r">([\d.]+)<", text) == ["3.4", "15"]
+    with pytest.raises(SystemExit, match="no rival 'kornia' in 'step'"):
+        quotes.quoted("<!--=bench|step|kornia-->1<!--/-->")
+
+
+def test_the_benchmark_ends_in_five_minutes():
+    """Its log says how long all of it took on two cores, in the default form."""
+    log = json.loads((notebooks.ROOT / "benchmarks/2-cores.json").read_text())
+    assert log["minutes"] <= 5 and {row["comparison"] for row in log["rows"]} == set(bench.COMPARISONS)
 
 
 def test_a_quote_without_a_log_is_refused():

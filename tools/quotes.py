@@ -3,9 +3,11 @@
     python -m tools.quotes [--check]
 
 In README.md and in the book's text `<!--=cpu|SimCLR|kNN-->0.885<!--/-->` is the mean over the seeds of what the logs
-results/cpu/simclr-*.json say.
+results/cpu/simclr-*.json say, and `<!--=bench|views|kornia-->3.4<!--/-->` how many times as fast as kornia the views are
+made in benchmarks/2-cores.json.
 """
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -17,12 +19,23 @@ MARKED = re.compile(r"(<!--=([^>]*?)-->)(.*?)(<!--/-->)", re.DOTALL)
 
 
 def value(source: str) -> str:
-    """What the logs say to "budget|encoder|question"."""
+    """What the logs say to "budget|encoder|question", or to "bench|comparison|rival"."""
     budget, encoder, question = source.split("|")
+    if budget == "bench":
+        return times(encoder, question)
     rows = results.rows(budget, [encoder])
     if not rows or question not in rows[0]:
         raise SystemExit(f"no log in results/{budget} answers {question!r} of {encoder!r}, as the text quotes it")
     return f"{rows[0][question]:.2f}"
+
+
+def times(comparison: str, rival: str) -> str:
+    """How many times as fast as a rival the package was, in the log of `make bench` on two cores."""
+    rows = json.loads((notebooks.ROOT / "benchmarks/2-cores.json").read_text())["rows"]
+    for row in rows:
+        if row["comparison"] == comparison and row["contender"] == rival:
+            return f"{row['times']:.1f}" if row["times"] < 10 else f"{row['times']:.0f}"
+    raise SystemExit(f"benchmarks/2-cores.json has no rival {rival!r} in {comparison!r}, as the text quotes it")
 
 
 def quoted(text: str) -> str:
