@@ -3,8 +3,8 @@
     python -m tools.quotes [--check]
 
 In README.md and in the book's text `<!--=cpu|SimCLR|kNN-->0.885<!--/-->` is the mean over the seeds of what the logs
-results/cpu/simclr-*.json say, and `<!--=bench|views|kornia-->3.4<!--/-->` how many times as fast as kornia the views are
-made in benchmarks/2-cores.json.
+results/cpu/simclr-*.json say, and `<!--=bench|views|kornia-->3.4<!--/-->` how many times as fast as kornia the views
+are made in benchmarks/2-cores.json.
 """
 
 import json
