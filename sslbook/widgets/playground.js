@@ -6,7 +6,7 @@ const TURN = 0.12; // radians for one press of an arrow key
 const STEEPEST = 1.5; // radians of pitch, up and down
 const SEEDS = 1000;
 const RATES = [0.1, 0.3, 1, 3, 10]; // times the method's own learning rate
-const CROPS = [0.08, 0.15, 0.25, 0.4, 0.6, 0.8, 1];
+const CROPS = [0.08, 0.15, 0.25, 0.4, 0.5, 0.6, 0.8, 1];
 const COLORS = [0, 0.25, 0.5, 1, 1.5, 2];
 const MOST_POINTS = 400; // of a curve
 const TILE = 18; // px of a picture on the sphere
@@ -55,7 +55,7 @@ function dialsOf(widget) {
   const { model } = widget;
   const own = methodOf(widget);
   const dial = dialOf(widget);
-  const dials = { lr: model.get("lr") || own.lr, crop: model.get("crop"), color: model.get("color") };
+  const dials = { lr: model.get("lr") || own.lr, crop: model.get("crop") || own.crop, color: model.get("color") };
   if (dial) dials[dial.name] = model.get("dial") < 0 ? dial.value : model.get("dial");
   return dials;
 }
@@ -67,7 +67,7 @@ function choiceOf({ model }) {
 
 /** Another method has numbers of its own. */
 function chooseMethod({ model }, method) {
-  for (const [trait, value] of [["part", ""], ["lr", 0], ["dial", -1], ["method", method]]) model.set(trait, value);
+  for (const [trait, value] of [["part", ""], ["lr", 0], ["dial", -1], ["crop", 0], ["method", method]]) model.set(trait, value);
   model.save_changes();
 }
 
@@ -81,7 +81,7 @@ function fieldsOf(widget) {
     seed: traitField(model, "seed", wholeIn(0, SEEDS - 1)),
     lr: traitField(model, "lr", numberIn(0, 10)),
     dial: traitField(model, "dial", numberIn(-1, 100)),
-    crop: traitField(model, "crop", numberIn(0.02, 1)),
+    crop: traitField(model, "crop", numberIn(0, 1)),
     color: traitField(model, "color", numberIn(0, 2)),
   };
 }

@@ -45,7 +45,7 @@ class Playground(anywidget.AnyWidget):
     seed = traitlets.Int(0).tag(sync=True)
     lr = traitlets.Float(0.0).tag(sync=True)  # 0: the method's own
     dial = traitlets.Float(-1.0).tag(sync=True)  # of the method's own number; -1: its own value
-    crop = traitlets.Float(0.25).tag(sync=True)  # the smallest share of a picture that a view shows
+    crop = traitlets.Float(0.0).tag(sync=True)  # the smallest share of a picture that a view shows; 0: the method's own
     color = traitlets.Float(1.0).tag(sync=True)  # times the views' changes of colour
 
     def __init__(self, method: str | None = None, tour: Sequence[dict] = (), *, brief: bool = False, **kwargs):
