@@ -16,6 +16,7 @@ import torch
 
 from sslbook import evaluate, playground, results
 from sslbook.methods import Method
+from sslbook.optim import rate_of
 from sslbook.patients import to_z
 from sslbook.pretrain import OPTIMIZERS
 from sslbook.shapes import draw
@@ -69,9 +70,9 @@ class Training:
         return loss
 
     def update(self, views: list[torch.Tensor]) -> float:
+        lr = self.recipe["lr"]
         for group in self.optimizer.param_groups:
-            warm = 1.0 if group.get("constant_lr") else min(1.0, self.step / WARM_UP)
-            group["lr"] = self.recipe["lr"] * warm * group.get("lr_scale", 1.0)
+            group["lr"] = rate_of(group, lr, lr * min(1.0, self.step / WARM_UP))
         terms = self.method.loss(views)
         loss = terms["loss"] if isinstance(terms, dict) else terms
         self.optimizer.zero_grad()

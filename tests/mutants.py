@@ -798,7 +798,7 @@ MISTAKES = {
             "self.rate = lr * warmup_cosine(self.step, self.total, warmup)",
             "self.rate = lr",
         ),
-        "a group's own rate is not heard": ('group["lr"] = rate * group.get("lr_scale", 1)', 'group["lr"] = rate'),
+        "a group's own rate is not heard": ("rate_of(group, lr, self.rate)", "self.rate"),
         "the method is told its progress of before the step": (
             "        self.step += 1\n        self.method.after_step(self.step / self.total)",
             "        self.method.after_step(self.step / self.total)\n        self.step += 1",
