@@ -16,8 +16,8 @@ from tools.browser import HELP, find_browser
 from tools.playground import begin, site
 
 STATIC = notebooks.BOOK / "_static"
-SECONDS, FRAMES = 60, 30
-WIDTH, COLORS = 620, 64  # of the moving picture
+SECONDS, FRAMES = 90, 24
+WIDTH, COLORS = 560, 128  # of the moving picture
 
 CARD = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; width: 1200px; height: 630px; background: #12161d; color: #eef1f6; font-family: sans-serif;
@@ -31,7 +31,7 @@ footer {{ font-size: 22px; color: #b8c0cc; padding-bottom: 20px; }}
 </style>
 <header><h1>Learning Without Labels</h1><p>An interactive book on self-supervised learning</p></header>
 <img src="{before}"><b>→</b><img src="{after}">
-<footer>random weights</footer><span></span><footer>a minute later, and no label was used</footer>"""
+<footer>random weights</footer><span></span><footer>a minute and a half later, and no label was used</footer>"""
 
 
 def picture_of(page: Page, selector: str) -> bytes:
@@ -54,7 +54,7 @@ def moving(frames: list[bytes]) -> bytes:
     for frame in frames:
         picture = Image.open(io.BytesIO(frame)).convert("RGB")
         height = round(picture.height * WIDTH / picture.width)
-        pictures.append(picture.resize((WIDTH, height)).quantize(COLORS))
+        pictures.append(picture.resize((WIDTH, height)).quantize(COLORS, Image.Quantize.MAXCOVERAGE))
     first, *others = pictures
     durations = [250] * len(others) + [2500]  # ms
     out = io.BytesIO()
