@@ -30,7 +30,6 @@ function stateOf(model) {
     begun: false, // Train was pressed, and the worker has what it needs or will get it
     running: false,
     failed: "",
-    pressed: 0, // when Train was pressed first
     ...nothingYet(),
     pictures: [], // the watched ones, as canvases
     labels: [],
@@ -193,7 +192,6 @@ const ANSWERS = {
     Object.assign(widget, nothingYet(), { shown: widget.shown });
   },
   step(widget, { step, terms, pictures, ms }) {
-    widget.first ??= performance.now() - widget.pressed;
     widget.step = step;
     widget.terms = terms;
     widget.losses.push([step, terms.loss]);
@@ -205,9 +203,8 @@ const ANSWERS = {
     Object.assign(widget, { points, similarity, spread });
     glide(widget);
   },
-  vote(widget, { step, knn, k }) {
+  vote(widget, { step, knn }) {
     widget.votes.push([step, knn]);
-    widget.k = k;
   },
   error(widget, { message }) {
     fail(widget, message);
@@ -271,7 +268,6 @@ function train(widget) {
     tellWorker(widget, { kind: "pause" });
   } else {
     widget.running = true;
-    widget.pressed ||= performance.now();
     if (widget.begun) tellWorker(widget, { kind: "run" });
     else begin(widget);
   }

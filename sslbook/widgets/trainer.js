@@ -334,7 +334,7 @@ async function vote(trainer) {
   const queries = await featuresOf(test, ASKED);
   trainer.voted = performance.now();
   const k = neighbours(bank.labels);
-  return { kind: "vote", step: trainer.step, knn: knn(bank.rows, bank.labels, queries.rows, queries.labels, bank.n, k), k };
+  return { kind: "vote", step: trainer.step, knn: knn(bank.rows, bank.labels, queries.rows, queries.labels, bank.n, k) };
 }
 
 /** The watched pictures and their labels, for the page to draw. */
