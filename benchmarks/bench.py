@@ -38,7 +38,7 @@ from sslbook.pretrain import pretrain
 BATCH = 256
 ENCODERS = {"convnet": ConvNet, "resnet18": resnet18}
 TWO = views.cifar_views()  # SimCLR's two views of small images
-MANY = views.multi_crop_views(32)  # SwAV's: two large and six small crops, with blur and SimCLR's full strength
+MANY = views.multi_crop_views(32)  # two large and six small crops, with blur and SimCLR's full strength
 HALVES = views.multi_crop(TWO, small=16, number=4)  # four small crops more
 
 
@@ -273,7 +273,7 @@ COMPARISONS = {
         },
     ),
     "multi-crop": Comparison(
-        "SwAV's eight views, two of 32 px and six of 14 px",
+        "eight views of multi-crop, two of 32 px and six of 14 px",
         "views/s",
         {
             "sslbook": lambda options: rendering(options, MANY),

@@ -20,10 +20,10 @@ def rows(heading):
 
 
 def chapters():
-    """The pages between the introduction and the back matter, but this one, as the page links to them."""
+    """The pages between the introduction and the back matter, but those for teachers, as the page links to them."""
     parts = yaml.safe_load((notebooks.ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
     pages = [chapter["file"] for part in parts if part["caption"] != "Back matter" for chapter in part["chapters"]]
-    return {page.removeprefix("book/") for page in pages} - {"teaching"}
+    return {page.removeprefix("book/") for page in pages} - {"teaching", "questions"}
 
 
 def title(name):
