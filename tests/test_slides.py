@@ -273,7 +273,8 @@ def test_answer_comes_on_a_key_and_notes_in_their_window(page, made):
     answer = page.locator("section.present .fragment .answer")
     assert answer.evaluate("e => getComputedStyle(e.parentElement).visibility") == "hidden"
     page.keyboard.press("Space")
-    assert answer.evaluate("e => getComputedStyle(e.parentElement).visibility") == "visible"
+    seen = "(e) => getComputedStyle(e.parentElement).visibility === 'visible'"
+    page.wait_for_function(seen, arg=answer.element_handle())
     with page.context.expect_page() as opened:
         page.keyboard.press("s")
     opened.value.get_by_text("It will not.").first.wait_for(timeout=15_000)
@@ -328,7 +329,7 @@ def test_sentences_end_where_they_end():
     ("arguments", "message"), [(["simclr", "nothing"], "no chapter is called nothing"), ([], "which chapter")]
 )
 def test_command_says_which_chapters_there_are(arguments, message, capsys):
-    with pytest.raises(SystemExit, match=f"{message}.*name some of why_labels_run_out, .*--all"):
+    with pytest.raises(SystemExit, match=f"{message}.*name some of playground, .*--all"):
         slides.main(arguments)
 
 
