@@ -23,6 +23,7 @@ from sslbook.budget import BUDGETS, Budget
 from sslbook.callbacks import AfterEpoch
 from sslbook.images import ImageSet
 from sslbook.methods import METHODS
+from sslbook.patients import to_z
 from sslbook.pretrain import pretrain
 
 UNTRAINED, PLACES = "untrained", ("h", "z")
@@ -121,8 +122,8 @@ class Study:
 @torch.no_grad()
 def outputs(method: nn.Module, images: Tensor | ImageSet) -> dict[str, Tensor]:
     """h (n, D) and z (n, E) of images in eval mode."""
-    head = method.expander if hasattr(method, "expander") else method.projector
-    h = evaluate.embed(method.encoder, images)
+    encoder, head = to_z(method)
+    h = evaluate.embed(encoder, images)
     return {"h": h, "z": copy.deepcopy(head).eval()(h)}
 
 

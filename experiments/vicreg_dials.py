@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS
 from sslbook.images import ImageSet
 from sslbook.methods import VICReg
+from sslbook.patients import to_z
 from sslbook.pretrain import pretrain
 
 WATCHED, SHARE = 512, 0.25  # images, and of the recipe's epochs
@@ -43,7 +44,7 @@ def spectrum(x: Tensor) -> list[float]:
 def measures(method: VICReg, train: ImageSet, test: ImageSet) -> dict[str, Any]:
     """What a network has learnt, and how its embeddings lie."""
     watched = test[:WATCHED]
-    z = evaluate.embed_batch(nn.Sequential(method.encoder, method.expander), watched)
+    z = evaluate.embed_batch(to_z(method), watched)
     h = evaluate.embed_batch(method.encoder, watched)
     report = evaluate.report(method.encoder, train, test)
     row = {question: report[question] for question in ("kNN", "linear")}
