@@ -1,4 +1,4 @@
-// MAEExplorer: hide patches of a picture and see what a MAE makes of the rest. Follows views.js and page.js.
+// MAEExplorer: hide patches of a picture and see what a MAE makes of the rest. Follows views.js, page.js and runtime.js.
 
 const PANELS = ["original", "masked", "reconstruction", "pasted"];
 const TITLES = { original: "Original", masked: "Masked", reconstruction: "Predicted", pasted: "Filled in" };
@@ -61,21 +61,7 @@ export async function inPage(ort, network, images, size, binary) {
 
 /** onnxruntime-web's module from its folder. What failed once, a browser never asks for again by the same address. */
 export function runtime(address, attempt = 0) {
-  return import(new URL(`ort.wasm.bundle.min.mjs${attempt ? `?${attempt}` : ""}`, address).href);
-}
-
-/** The bytes of a file; `tell` hears how many have come. */
-async function download(url, tell) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${response.status} for ${url}`);
-  const [reader, chunks] = [response.body.getReader(), []];
-  for (let bytes = 0; ; ) {
-    const { done, value } = await reader.read();
-    if (done) return new Uint8Array(await new Blob(chunks).arrayBuffer());
-    chunks.push(value);
-    bytes += value.length;
-    tell(bytes);
-  }
+  return import(fileOf(`${RUNTIME_MODULE}${attempt ? `?${attempt}` : ""}`, address));
 }
 
 /** The same, asked of Python, one question at a time; where no kernel is, the answer never comes. */
@@ -426,7 +412,7 @@ function changed({ root, soon }) {
 /** The page's, Python's, or none. */
 async function begin(widget) {
   const { model, file, link } = widget;
-  const address = document.documentElement.dataset.ort; // where the book's site has it
+  const address = siteRuntime().folder;
   const there = (link || file.length) && address && typeof WebAssembly === "object";
   if (there) return beginInPage(widget, address);
   widget.timer = setTimeout(() => fallBack(widget, `needs ${missing(widget)}, or a kernel.`), PATIENCE);
@@ -467,17 +453,17 @@ async function load(widget, address) {
   const { file, link, parts } = widget;
   const came = { network: 0, runtime: 0 };
   const attempt = (widget.attempt += 1);
-  const total = (link?.bytes ?? 0) + Number(document.documentElement.dataset.ortBytes ?? 0);
+  const total = (link?.bytes ?? 0) + siteRuntime().bytes;
   const tell = (part) => (bytes) => {
     if (attempt !== widget.attempt || widget.fallen) return; // another file of this attempt was lost
     came[part] = bytes;
-    const [got, all] = [came.network + came.runtime, total].map((n) => rounded(n / 1e6, 0));
+    const [got, all] = [came.network + came.runtime, total].map(megabytes);
     parts.status.textContent = `Loading the network, ${got} of ${all} MB. Masks that you make now are answered then.`;
   };
   tell("network")(0);
   const ort = runtime(address, attempt - 1);
   const network = link ? download(link.url, tell("network")) : file;
-  const binary = download(new URL("ort-wasm-simd-threaded.wasm", address).href, tell("runtime"));
+  const binary = download(fileOf(RUNTIME_BINARY, address), tell("runtime"));
   const all = await Promise.all([ort, network, binary]);
   parts.status.textContent = "Starting the network\u2026";
   return all;

@@ -38,7 +38,7 @@ class MAEExplorer(anywidget.AnyWidget):
         ValueError: the MAE, images, mask_ratio or labels are of another kind, shape or number.
     """
 
-    _esm = source("draws.js", "views.js", "page.js", "masking.js")
+    _esm = source("draws.js", "views.js", "page.js", "runtime.js", "masking.js")
     _css = source("widgets.css")
     pixels = traitlets.Bytes().tag(sync=True)  # (N, 3, S, S) uint8
     shape = traitlets.List().tag(sync=True)  # [N, S, side of a patch]

@@ -1,9 +1,5 @@
-// Playground: train a small encoder in the page and watch it. Follows page.js; trainer.js is the worker that trains.
+// Playground: train a small encoder in the page and watch it. Follows page.js, ball.js and runtime.js; trainer.js is the worker that trains.
 
-// apart for colour-blind eyes, on light and dark
-const CLASS_COLORS = ["#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#8a7fe0", "#b0a000", "#7f8c8d"];
-const TURN = 0.12; // radians for one press of an arrow key
-const STEEPEST = 1.5; // radians of pitch, up and down
 const SEEDS = 1000;
 const RATES = [0.1, 0.3, 1, 3, 10]; // times the method's own learning rate
 const CROPS = [0.08, 0.15, 0.25, 0.4, 0.5, 0.6, 0.8, 1];
@@ -97,8 +93,8 @@ function obstacle() {
 
 /** Where onnxruntime-web is: {folder, bytes, host}; 0 bytes if nobody knows how many they are. */
 function runtime() {
-  const { ort, ortBytes } = document.documentElement.dataset;
-  if (ort) return { folder: ort, bytes: Number(ortBytes), host: "this site alone" };
+  const site = siteRuntime();
+  if (site.folder) return { ...site, host: "this site alone" };
   return { folder: ELSEWHERE, bytes: 0, host: new URL(ELSEWHERE).host };
 }
 
@@ -122,20 +118,6 @@ function showPictures(widget) {
   tellWorker(widget, { kind: "show", seed: widget.seed, about: widget.about });
 }
 
-/** The bytes of a file; `tell` hears how many have come. */
-async function download(url, tell) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${response.status} for ${url}`);
-  const [reader, chunks] = [response.body.getReader(), []];
-  for (let bytes = 0; ; ) {
-    const { done, value } = await reader.read();
-    if (done) return new Uint8Array(await new Blob(chunks).arrayBuffer());
-    chunks.push(value);
-    bytes += value.length;
-    tell(bytes);
-  }
-}
-
 /** Fetch what trains, and give it to the worker. */
 async function begin(widget) {
   const { model } = widget;
@@ -146,7 +128,6 @@ async function begin(widget) {
   const came = {};
   const tell = (part) => (got) => {
     came[part] = got;
-    const megabytes = (x) => rounded(x / 1e6, 0);
     const all = bytes ? ` of ${megabytes(bytes + (link?.bytes ?? 0))}` : "";
     widget.status = `Loading: ${megabytes(Object.values(came).reduce((x, y) => x + y, 0))}${all} MB, once.`;
     widget.soon();
@@ -154,13 +135,13 @@ async function begin(widget) {
   tell("runtime")(0);
   try {
     const [binary, file] = await Promise.all([
-      download(new URL("ort-wasm-simd-threaded.wasm", folder).href, tell("runtime")),
+      download(fileOf(RUNTIME_BINARY, folder), tell("runtime")),
       link ? download(link.url, tell("graphs")) : array(model, "graphs", Uint8Array),
     ]);
     if (widget.gone) return;
     widget.status = "Starting\u2026";
     widget.soon();
-    const address = new URL("ort.wasm.bundle.min.mjs", folder).href;
+    const address = fileOf(RUNTIME_MODULE, folder);
     const message = { kind: "load", address, binary, file, index: model.get("index"), about: widget.about };
     tellWorker(widget, { ...message, dials: dialsOf(widget), choice: choiceOf(widget) });
     widget.sent = JSON.stringify([choiceOf(widget), dialsOf(widget)]);
@@ -286,12 +267,6 @@ function restart(widget, seed) {
   tellWorker(widget, { kind: "restart" });
 }
 
-function turnBall(widget, by, up) {
-  widget.yaw += by;
-  widget.pitch = within(widget.pitch + up, -STEEPEST, STEEPEST);
-  widget.soon();
-}
-
 /** A picture of the reader's, as small as those of the training, in the place of the last one that is watched. */
 function place(widget, source) {
   const canvas = make("canvas", { width: 32, height: 32 });
@@ -359,17 +334,7 @@ function stopSlider(label, hint, stops, format, choose) {
 
 function ballPart(widget) {
   const said = make("p", { id: unique(), class: "sslw-note" });
-  const canvas = make("canvas", {
-    class: "sslw-ball", tabindex: 0, role: "img", "aria-describedby": said.id, "aria-label": "Pictures on a sphere. Arrow keys turn it.",
-    onkeydown: (event) => {
-      const steps = { ArrowLeft: [-TURN, 0], ArrowRight: [TURN, 0], ArrowUp: [0, -TURN], ArrowDown: [0, TURN] };
-      if (!(event.key in steps)) return;
-      event.preventDefault();
-      turnBall(widget, ...steps[event.key]);
-    },
-    onpointerdown: (event) => canvas.setPointerCapture(event.pointerId),
-    onpointermove: (event) => event.buttons && turnBall(widget, event.movementX / 90, event.movementY / 90),
-  });
+  const canvas = ballCanvas(widget, { "aria-describedby": said.id, "aria-label": "Pictures on a sphere. Arrow keys turn it." });
   return { canvas, said, item: make("figure", { class: "sslw-play-ball" }, canvas, make("figcaption", {}, said)) };
 }
 
@@ -475,7 +440,7 @@ function tourPart(widget) {
 /** In a brief figure all that a first look does not need is folded away. */
 function layout({ model, about, parts }) {
   const { ball, loss, knn, matrix, known, spread, count, speed, tour, guest } = parts;
-  const legend = about.classes.map((name, c) => make("span", { style: `--class: ${CLASS_COLORS[c]}` }, name));
+  const legend = about.classes.map((name, c) => make("span", { style: `--class: ${classColor(c)}` }, name));
   const choices = make("div", { class: "sslw-play-top" }, parts.method.row, parts.removed);
   const dials = make("div", { class: "sslw-controls" }, parts.dial.row, parts.lr.row, parts.crop.row, parts.color.row);
   const looks = make("div", { class: "sslw-play-stage" }, matrix.item, guest.item);
@@ -552,12 +517,6 @@ function drawRemoved(widget) {
   parts.removed.children[focused]?.focus();
 }
 
-/** Turn a point by yaw about the vertical axis, then by pitch about the horizontal one. */
-export function turned(x, y, z, yaw, pitch) {
-  const [x1, z1] = [x * Math.cos(yaw) + z * Math.sin(yaw), z * Math.cos(yaw) - x * Math.sin(yaw)];
-  return [x1, y * Math.cos(pitch) - z1 * Math.sin(pitch), y * Math.sin(pitch) + z1 * Math.cos(pitch)];
-}
-
 /** Pictures in front are large and clear, those behind small and pale. */
 function drawBall({ parts, shown, pictures, labels, guest, yaw, pitch }) {
   const { canvas } = parts.ball;
@@ -575,7 +534,7 @@ function drawBall({ parts, shown, pictures, labels, guest, yaw, pitch }) {
   g.arc(middle, middle, radius, 0, 2 * Math.PI);
   g.stroke();
   if (!shown) return;
-  const placed = pictures.map((picture, i) => [...turned(shown[3 * i], shown[3 * i + 1], shown[3 * i + 2], yaw, pitch), i]);
+  const placed = pictures.map((picture, i) => [...turned(shown.subarray(3 * i, 3 * i + 3), yaw, pitch), i]);
   placed.sort((a, b) => a[2] - b[2]);
   for (const [x, y, z, i] of placed) {
     const own = guest && i === pictures.length - 1;
@@ -583,7 +542,7 @@ function drawBall({ parts, shown, pictures, labels, guest, yaw, pitch }) {
     const [left, top] = [middle + radius * x - size / 2, middle + radius * y - size / 2];
     g.globalAlpha = own ? 1 : 0.5 + 0.25 * (z + 1);
     const frame = own ? 4 : 2;
-    g.fillStyle = own ? ink : CLASS_COLORS[labels[i]];
+    g.fillStyle = own ? ink : classColor(labels[i]);
     g.fillRect(left - frame, top - frame, size + 2 * frame, size + 2 * frame);
     g.drawImage(own ? guest : pictures[i], left, top, size, size);
   }

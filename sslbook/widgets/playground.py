@@ -11,6 +11,7 @@ import traitlets
 from sslbook import playground
 from sslbook.widgets._source import source
 
+PAGE = ("page.js", "ball.js", "runtime.js", "playground.js")
 WORKER = ("draws.js", "views.js", "shapes.js", "trainer.js")
 
 
@@ -32,7 +33,10 @@ class Playground(anywidget.AnyWidget):
         ValueError: the method is not playable.
     """
 
-    _esm = source("page.js", "playground.js") + f"\nexport const WORKER = {json.dumps(source(*WORKER))};\n"
+    _esm = (
+        source("page.js", "ball.js", "runtime.js", "playground.js")
+        + f"\nexport const WORKER = {json.dumps(source(*WORKER))};\n"
+    )
     _css = source("widgets.css", "playground.css")
     graphs = traitlets.Bytes().tag(sync=True)  # gzipped pieces
     index = traitlets.Dict().tag(sync=True)  # where the pieces of each graph lie

@@ -1,25 +1,12 @@
-// EmbeddingSphere: where the embeddings of two runs lie on the sphere, epoch by epoch. Follows page.js.
+// EmbeddingSphere: where the embeddings of two runs lie on the sphere, epoch by epoch. Follows page.js and ball.js.
 
-// apart for colour-blind eyes, on light and dark; more classes than colours repeat them
-const CLASS_COLORS = [
-  "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#8a7fe0", "#b0a000", "#7f8c8d", "#e0507a", "#3d78c9",
-];
-const classColor = (c) => CLASS_COLORS[c % CLASS_COLORS.length];
 const SIDES = ["left", "right"];
-const TURN = 0.12; // radians for one press of an arrow key
-const STEEPEST = 1.5; // radians of pitch, up and down
 const PAUSE = 500; // ms that an epoch is shown while the widget plays
 
 /** (run, epoch) of the points as floats: coordinates were stored as bytes in -127..127. */
 export function pointsAt(bytes, [, epochs, n], run, epoch) {
   const start = 3 * n * (run * epochs + epoch);
   return Float32Array.from(bytes.subarray(start, start + 3 * n), (x) => x / 127);
-}
-
-/** Turn a point by yaw about the vertical axis, then by pitch about the horizontal one. */
-export function turned([x, y, z], yaw, pitch) {
-  const [x1, z1] = [x * Math.cos(yaw) + z * Math.sin(yaw), z * Math.cos(yaw) - x * Math.sin(yaw)];
-  return [x1, y * Math.cos(pitch) - z1 * Math.sin(pitch), y * Math.sin(pitch) + z1 * Math.cos(pitch)];
 }
 
 /** The range of values over all curves, and their heights in a box of 100 x 40; with a chance level from 0 on. */
@@ -53,12 +40,6 @@ function stateOf(model) {
     pitch: -0.35,
     playing: 0, // the timer
   };
-}
-
-function turn(widget, by, up) {
-  widget.yaw += by;
-  widget.pitch = within(widget.pitch + up, -STEEPEST, STEEPEST);
-  widget.soon();
 }
 
 const play = (widget) => playThrough(widget, { last: widget.epochs.length - 1, pause: PAUSE, stop: stopPlaying });
@@ -104,17 +85,7 @@ function choicePart({ model, runs }, side, id) {
 }
 
 function spherePart(widget, side, saidId) {
-  const canvas = make("canvas", {
-    class: "sslw-ball", tabindex: 0, role: "img", "aria-describedby": saidId,
-    onkeydown: (event) => {
-      const steps = { ArrowLeft: [-TURN, 0], ArrowRight: [TURN, 0], ArrowUp: [0, -TURN], ArrowDown: [0, TURN] };
-      if (!(event.key in steps)) return;
-      event.preventDefault();
-      turn(widget, ...steps[event.key]);
-    },
-    onpointerdown: (event) => canvas.setPointerCapture(event.pointerId),
-    onpointermove: (event) => event.buttons && turn(widget, event.movementX / 90, event.movementY / 90),
-  });
+  const canvas = ballCanvas(widget, { "aria-describedby": saidId });
   const title = make("h4", { class: `sslw-run sslw-run-${side}` });
   const said = make("p", { id: saidId, class: "sslw-note" });
   return { canvas, title, said, item: make("figure", {}, title, canvas, make("figcaption", {}, said)) };

@@ -37,7 +37,7 @@ class EmbeddingSphere(anywidget.AnyWidget):
         ValueError: runs, labels or measures do not fit together, or hold what is not a number.
     """
 
-    _esm = source("page.js", "sphere.js")
+    _esm = source("page.js", "ball.js", "sphere.js")
     _css = source("widgets.css")
     shape = traitlets.List().tag(sync=True)  # [runs, epochs, N]
     points = traitlets.Bytes().tag(sync=True)  # (runs, epochs, N, 3) int8 in -127..127
