@@ -226,7 +226,7 @@ def test_mouse_keyboard_slider_and_new_mask(visit):
     assert_shows(page, mae, images[0], hidden)
 
     page.get_by_role("radio", name="dog").check(force=True)
-    page.wait_for_function("() => document.querySelector('figcaption').textContent.includes('dog')")
+    page.wait_for_function("() => document.querySelector('figcaption')?.textContent.includes('dog')")
     assert_shows(page, mae, images[1], hidden)
 
     patch = page.get_by_role("button", name="row 1, column 1", exact=True)
@@ -409,7 +409,7 @@ def assert_chooses_among_stored(page, widget, mae, image):
     assert "stored" in page.locator("dl").inner_text()
 
 
-FALLEN_BACK = "() => document.querySelector('.sslw-masking').textContent.includes('Clicking on patches needs')"
+FALLEN_BACK = "() => document.querySelector('.sslw-masking')?.textContent.includes('Clicking on patches needs')"
 
 
 def test_without_webassembly_the_slider_chooses_among_stored_masks(visit):

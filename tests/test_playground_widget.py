@@ -207,7 +207,7 @@ def test_it_trains_pauses_steps_and_begins_again(visit, small):
     assert not any("/ort/" in want for want in page.wants), "nothing is loaded before Train"
     page.get_by_role("button", name="Train").click()
     wait_for_steps(page, 3)
-    page.wait_for_function("document.querySelector('.sslw-readouts b').textContent.includes('%')")
+    page.wait_for_function("document.querySelector('.sslw-readouts b')?.textContent.includes('%')")
     page.get_by_role("button", name="Pause").click()
     page.wait_for_timeout(500)
     now = steps(page)
@@ -300,7 +300,7 @@ def test_a_lost_line_is_said_and_can_be_tried_again(visit, small):
     page = visit(small, refuse=refuse)
     page.get_by_role("button", name="Train").click()
     page.wait_for_function(
-        "document.querySelector('.sslw-playground [role=status]').textContent.includes('tries again')"
+        "document.querySelector('.sslw-playground [role=status]')?.textContent.includes('tries again')"
     )
     refuse.clear()
     page.troubles.clear()

@@ -808,7 +808,7 @@ def test_a_masked_picture_keeps_every_patch(visit, monkeypatch):
     both = "(text) => { const { module: m } = mounted[0]; const it = { firstOrder: mounted[0].model.get('order'), patches: 64 }; return m.maskText(m.maskOf(text, it), it.firstOrder); }"  # noqa: E501
     for same in (text, "0", "48", "64", "x8000000000000000"):
         assert page.evaluate(both, same) == same
-    page.wait_for_function("document.querySelector('.sslw').textContent.includes('Clicking on patches needs')")
+    page.wait_for_function("document.querySelector('.sslw')?.textContent.includes('Clicking on patches needs')")
     assert sum(state(page, "hidden")[0]) == 16, "without a network the nearest mask that is stored"
     page.evaluate("location.hash = '#masking.hidden=30'")
     page.wait_for_function("mounted[0].model.get('hidden').filter(Boolean).length === 32")
