@@ -21,6 +21,12 @@ def test_text_and_logs_agree(path):
     assert quotes.rewritten(path) == path.read_text(encoding="utf-8"), "run `make numbers`"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_line_begins_with_a_mark(path):
+    """Markdown takes it for HTML, which ends the paragraph in mid-sentence."""
+    assert re.findall(r'^[ "]*<!--=.*', path.read_text(encoding="utf-8"), re.MULTILINE) == []
+
+
 def test_a_changed_number_is_noticed():
     text = "SimCLR reaches <!--=cpu|SimCLR|kNN-->0.12<!--/--> kNN."
     mean = results.rows("cpu", ["SimCLR"])[0]["kNN"]
