@@ -4,6 +4,7 @@ A build fails where a picture has no alternative text: `![what it shows](file)`,
 What Sphinx, MyST-NB and the theme get wrong is mended; tests/test_accessibility.py tells when something new comes up.
 """
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +20,8 @@ MENDED = {
     # wide tables scroll, with the arrow keys too
     '<div class="pst-scrollable-table-container">': '<div class="pst-scrollable-table-container" tabindex="0">',
 }
+# a formula and the mark behind it, between which a browser would begin a new line
+BEFORE_A_MARK = re.compile(r'(<span class="math notranslate nohighlight">[^<]*</span>[.,;:!?)’”]+)')
 
 
 class NoAlternativeText(SphinxError):
@@ -48,7 +51,7 @@ def look(app, pagename, templatename, context, doctree):
         raise NoAlternativeText(f"{pagename}: write what these pictures show, for those who can't see them: {names}")
     for wrong, right in MENDED.items():
         body = body.replace(wrong, right)
-    context["body"] = body
+    context["body"] = BEFORE_A_MARK.sub(r'<span class="glued">\1</span>', body)
 
 
 def add_templates(app, config):

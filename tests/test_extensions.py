@@ -167,6 +167,14 @@ def test_a_described_picture_passes_and_a_wide_table_can_be_scrolled_by_key(monk
     assert Elements(context["body"])("div", tabindex="0")
 
 
+def test_no_line_begins_with_the_mark_behind_a_formula(monkeypatch):
+    math = r'<span class="math notranslate nohighlight">\(h\)</span>'
+    context = {"body": f"which ask {math}, find {math} here: {math}."}
+    extension("accessibility", monkeypatch).look(None, "book/page", "page.html", context, None)
+    glued = [f'<span class="glued">{math}{mark}</span>' for mark in ",."]
+    assert context["body"] == f"which ask {glued[0]} find {math} here: {glued[1]}"
+
+
 # -- pages that come soon
 
 
