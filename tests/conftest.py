@@ -141,6 +141,21 @@ def answers(widget, content):
     return answer
 
 
+def swipe(page, selector):
+    """How far the page has scrolled when a finger has gone up from the middle of an element; it needs `has_touch`."""
+    page.evaluate("document.body.style.paddingBottom = '2000px'")
+    box = page.locator(selector).first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    finger = page.context.new_cdp_session(page)
+    for step in range(13):
+        kind, points = ("touchMove" if step else "touchStart"), [{"x": x, "y": y - 10 * step}]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.wait_for_timeout(16)
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.evaluate(FRAME)
+    return page.evaluate("scrollY")
+
+
 def watch(page, address="none"):
     """Collect in `page.troubles` every error, warning and request, but those to an address of ours."""
     page.troubles = []

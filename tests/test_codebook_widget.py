@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import CANVASES, FRAME, LEFT, MOUNT, UNLABELLED, encoded, serve, watch
+from conftest import CANVASES, FRAME, LEFT, MOUNT, UNLABELLED, encoded, serve, swipe, watch
 
 from sslbook import evaluate, sets
 from sslbook.methods import METHODS
@@ -245,6 +245,15 @@ def test_keys_hide_patches(mount):
         page.keyboard.press(key)
     page.evaluate(FRAME)
     assert [i for i, h in enumerate(trait(page, "hidden")) if h] == [5]
+
+
+def test_a_finger_that_scrolls_past_the_masked_picture_hides_nothing(mount):
+    page = mount(wall(), has_touch=True, viewport={"width": 375, "height": 800})
+    before = page.evaluate("mounted[0].model.get('hidden')")
+    assert swipe(page, ".sslw-picture-masked") > 50
+    assert page.evaluate("mounted[0].model.get('hidden')") == before
+    page.locator(".sslw-picture-masked").tap()
+    assert page.evaluate("mounted[0].model.get('hidden')") != before
 
 
 @pytest.mark.parametrize("width", [375, 1280])

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import traitlets
-from conftest import FRAME, LEFT, MOUNT, UNLABELLED, canvases, encoded, serve, watch
+from conftest import FRAME, LEFT, MOUNT, UNLABELLED, canvases, encoded, serve, swipe, watch
 
 from sslbook.methods import IJEPA, MAE
 from sslbook.vit import ViT, vit_micro
@@ -202,6 +202,14 @@ def test_brush_buttons_and_keys(mount):
     assert page.evaluate(cells) != before
     put(page, cells=[0] * 16)
     assert page.locator(".sslw-readouts b").first.inner_text() == "\u2013"
+
+
+def test_a_finger_that_scrolls_past_the_picture_paints_nothing(mount):
+    page = mount(LatentExplorer(method(), pictures()), has_touch=True, viewport={"width": 375, "height": 800})
+    page.get_by_text("Neither", exact=True).tap()
+    before = page.evaluate("mounted[0].model.get('cells')")
+    assert swipe(page, ".sslw-picture-picture") > 50
+    assert page.evaluate("mounted[0].model.get('cells')") == before
 
 
 @pytest.mark.parametrize("width", [375, 1280])

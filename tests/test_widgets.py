@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CANVASES, FRAME, LEFT, MOUNT, ROOT, UNLABELLED, canvases, encoded, serve, watch
+from conftest import CANVASES, FRAME, LEFT, MOUNT, ROOT, UNLABELLED, canvases, encoded, serve, swipe, watch
 
 from sslbook import views
 from sslbook.losses import info_nce_loss
@@ -446,6 +446,14 @@ def test_matrix_names_its_halves_and_goes_on_by_finger(mount):
     assert page.locator(".sslw-pair figcaption").all_inner_texts() == ["b, query", "b, key"]
     page.locator(".sslw-bars button").nth(1).press("Enter")
     assert page.locator(".sslw-pair figcaption").first.inner_text() == "b, query"
+
+
+def test_a_finger_that_scrolls_past_a_slider_leaves_it_as_it_is(mount):
+    page = mount(matrix(), has_touch=True, viewport={"width": 375, "height": 800})
+    page.get_by_label("Temperature").fill("-3")
+    before = page.evaluate("mounted[0].model.get('temperature')")
+    assert swipe(page, ".sslw-slider input >> nth=-1") > 50
+    assert page.evaluate("mounted[0].model.get('temperature')") == before
 
 
 def test_matrix_sliders_and_switch(mount):

@@ -68,6 +68,7 @@ function stateOf(model) {
     network: null, // its weights, once they are there
     waiting: url ? `Loading the network, ${rounded(bytes / 1e6, 1)} MB.` : "", // or why they are not
     answer: { key: "", codes: null }, // the last one
+    before: null, // the mask that the stroke found
     stroke: null, // while a pointer is down: does it hide or show?
   };
 }
@@ -239,11 +240,16 @@ function listenToStrokes(widget) {
     const i = patchUnder(event);
     if (event.button !== 0 || i === null) return;
     stage.setPointerCapture(event.pointerId);
-    widget.stroke = !model.get("hidden")[i];
+    widget.before = model.get("hidden");
+    widget.stroke = !widget.before[i];
     go(event);
   });
   stage.addEventListener("pointermove", go);
-  for (const type of ["pointercancel", "lostpointercapture"]) stage.addEventListener(type, () => (widget.stroke = null));
+  stage.addEventListener("pointercancel", () => {
+    if (widget.stroke !== null) put(model, "hidden", widget.before); // the finger scrolls the page
+    widget.stroke = null;
+  });
+  stage.addEventListener("lostpointercapture", () => (widget.stroke = null));
 }
 
 function rowPart(name) {

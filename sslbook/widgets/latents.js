@@ -75,6 +75,7 @@ function stateOf(model) {
     draws: 0, // how often a new mask was asked for
     brush: CONTEXT,
     painting: false,
+    before: null, // the cells that the stroke found
     network: null, // until the weights are there
     networkOf,
     words: { here: HERE, without: "nothing is predicted" },
@@ -161,7 +162,7 @@ function cellsPart(widget) {
 
 /** A stroke paints every patch that it passes. */
 function listenToBrush(widget, lattice) {
-  const { grid } = widget;
+  const { grid, model } = widget;
   const paintAt = (event) => {
     const box = lattice.getBoundingClientRect();
     const [x, y] = [(event.clientX - box.x) / box.width, (event.clientY - box.y) / box.height];
@@ -172,9 +173,11 @@ function listenToBrush(widget, lattice) {
       if (event.button !== 0) return;
       lattice.setPointerCapture(event.pointerId);
       widget.painting = true;
+      widget.before = model.get("cells");
       paintAt(event);
     },
     pointermove: (event) => widget.painting && paintAt(event),
+    pointercancel: () => widget.painting && put(model, "cells", widget.before), // the finger scrolls the page
     lostpointercapture: () => {
       widget.painting = false;
       draw(widget); // says what came of it

@@ -1,4 +1,4 @@
-// What every widget needs of the page: elements and controls, pictures and read-outs, and the way from a model to them.
+// What every widget needs of the page: controls, pictures, read-outs, and the way from a model to them.
 //
 // A widget is one object: what it shows (its state, much of it in the model), the parts of the page that show it, and
 // `draw(widget)`, which brings the parts up to date. Nothing else changes what is seen.
@@ -17,7 +17,7 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** The widget's root. Its own keys must not also move Jupyter's cells or turn the book's pages. */
+/** The widget's root. Its keys must not also move Jupyter's cells or turn pages. */
 function makeRoot(el, kind, label) {
   const keys = ["Arrow", "Home", "End", "Page", "Enter", " "];
   const root = make("section", {
@@ -30,7 +30,7 @@ function makeRoot(el, kind, label) {
   return root;
 }
 
-/** Ids are random: each widget on a page runs its own copy of this module, so counting would clash. */
+/** Random: each widget of a page runs its own copy of this module. */
 const unique = () => `sslw-${Math.random().toString(36).slice(2)}`;
 
 const rounded = (x, digits) => x.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "\u2212"); // no minus nought
@@ -45,11 +45,16 @@ const liveText = (attributes = {}) => make("p", { class: "sslw-hidden", "aria-li
 
 const MOST_STOPS = 12; // of a slider, named one by one
 
-/** A labelled slider: {row, input, set(value)}. Its read-out shows the true value, even between the slider's steps. */
+/** A labelled slider: {row, input, set(value)}. Its read-out shows the true value, also between steps. */
 function slider({ label, hint = "", min, max, step, format, oninput }) {
   const id = unique();
   const out = make("output", { for: id });
-  const input = make("input", { type: "range", id, min, max, step, oninput: () => oninput(+input.value) });
+  let held; // when a finger came
+  const input = make("input", {
+    type: "range", id, min, max, step, oninput: () => oninput(+input.value),
+    onpointerdown: () => (held = input.value),
+    onpointercancel: () => input.value !== held && oninput(+held), // to scroll
+  });
   const row = make("div", { class: "sslw-slider", title: hint }, make("label", { for: id }, label), out, input);
   const set = (value) => {
     input.value = value;
@@ -112,10 +117,7 @@ function picturesOf(model, trait, height, width) {
   });
 }
 
-/**
- * Draw at native size; the style sheet enlarges it with crisp pixels. Half a grey level rounds as in torch. Pixels
- * that `isOpen` names stay transparent.
- */
+/** Draw at native size, which the style sheet enlarges. Pixels that `isOpen` names stay transparent. */
 function paint(canvas, { data, height, width }, isOpen = () => false) {
   const n = height * width;
   const pixels = new ImageData(width, height);
@@ -123,7 +125,7 @@ function paint(canvas, { data, height, width }, isOpen = () => false) {
     for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = 255 * data[c * n + i];
     pixels.data[4 * i + 3] = isOpen(i) ? 0 : 255;
   }
-  if (canvas.width !== width) canvas.width = width; // setting a size clears, even when it is the same
+  if (canvas.width !== width) canvas.width = width; // setting a size clears
   if (canvas.height !== height) canvas.height = height;
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 }
@@ -144,7 +146,7 @@ function thumbnails(label, images, nameOf, choose) {
   return { row: images.length > 1 ? row : "", set };
 }
 
-/** Where a key leads from a patch; undefined for keys that mean nothing here. */
+/** Where a key leads from a patch, if it means something here. */
 function patchAfter(key, i, grid) {
   const [row, column] = [Math.floor(i / grid), i % grid];
   const [first, last] = [i - column, i - column + grid - 1]; // of the row
