@@ -226,6 +226,33 @@ def test_a_wide_table_keeps_its_row_heads_in_sight_on_a_phone(browser, address):
     tab.close()
 
 
+HIDDEN_FROM_A_PHONE = """() => {
+    const cut = (e, box) => e.right > box.right + 1 || e.left < box.left - 1 || e.bottom > box.bottom + 1;
+    const box = (e) => e.getBoundingClientRect();
+    const page = { left: 0, right: document.documentElement.clientWidth, bottom: Infinity };
+    const words = [...document.querySelectorAll('.bd-article :is(caption, .glued):not(.toggle-hidden *)')];
+    const folds = [...document.querySelectorAll('.admonition.toggle')];
+    const mark = (fold) => box(fold.querySelector('.toggle-button'));
+    const found = [...words.filter(e => cut(box(e), page)), ...folds.filter(e => cut(mark(e), box(e)))];
+    return found.map(e => e.innerText.slice(0, 100));
+}"""
+
+
+def test_on_a_phone_captions_are_whole_and_folds_open_where_their_title_is_touched(browser, address):
+    with browser.new_context(
+        viewport={"width": 375, "height": 800}, is_mobile=True, has_touch=True, reduced_motion="reduce"
+    ) as context:
+        tab = context.new_page()
+        tab.goto(f"{address}/book/contrastive/simclr.html", wait_until="load")
+        tab.evaluate(READY)
+        assert tab.evaluate(HIDDEN_FROM_A_PHONE) == []
+        solution = tab.locator("div.solution").first
+        solution.locator(".admonition-title a").scroll_into_view_if_needed()
+        box = solution.bounding_box()
+        tab.touchscreen.tap(box["x"] + 120, box["y"] + 20)  # on the name of the exercise
+        assert "toggle-hidden" not in solution.get_attribute("class") and "#" not in tab.url
+
+
 BLOCKS = 400_000  # bytes: 2 s of a line of 1.6 Mbit/s; tools/first_paint.py measures in seconds
 
 
