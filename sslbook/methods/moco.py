@@ -27,7 +27,7 @@ class MoCo(Method):
     """Find the key of the same image among K keys of earlier batches (equation 1, algorithm 1).
 
     Queries come from f_q, the encoder with its head, which is trained; keys come from f_k, its
-    moving average (equation 2), so that the keys in the queue are alike though up to K / batch
+    moving average (equation 2), so that the keys in the queue are comparable though up to K / batch
     steps old.
 
     >>> method = MoCo(resnet18(), K=4096, m=0.99, T=0.1)
