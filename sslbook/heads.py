@@ -11,8 +11,9 @@ from torch import Tensor, nn
 def mlp_head(widths: Sequence[int], *, norm: bool = True, norm_output: bool = False) -> nn.Sequential:
     """Linear layers of the given widths, batch norm (unless `norm=False`) and ReLU after all but the last.
 
-    `norm_output` ends the head with a batch norm that has neither scale nor shift, as in SimCLR's and SimSiam's
-    projectors. A linear layer that a batch norm follows has no bias: the norm would take it away again.
+    `norm_output` ends the head with a batch norm that has neither scale nor shift, as in SimSiam's projector; the one
+    of SimCLR's official code has a scale and no shift. A linear layer that a batch norm follows has no bias: the norm
+    would take it away again.
 
     >>> projector = mlp_head([512, 512, 128])
     """
@@ -33,7 +34,7 @@ class DINOHead(nn.Module):
     """DINO's h (Caron et al., 2021, appendix C): an MLP to a narrow layer, then cosines with K prototypes, in [-1, 1].
 
     The paper calls the last step a weight-normalised layer whose norms stay 1. `norm` puts batch norm behind the hidden
-    layers: the official code has it for ConvNets.
+    layers: the official code has it as an option, off by default.
     """
 
     def __init__(self, inputs: int, hidden: int, bottleneck: int, K: int, norm: bool = False):

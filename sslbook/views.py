@@ -104,14 +104,14 @@ class Augmentation:
         neutral = torch.tensor(NEUTRAL)
         low = torch.maximum(neutral - strength, torch.tensor([0.0, 0.0, 0.0, -0.5]))
         factors = low + (neutral + strength - low) * u[:, 4:8]
-        log_sigma = self.sigma[0] + (self.sigma[1] - self.sigma[0]) * u[:, 14]
+        sigma = self.sigma[0] + (self.sigma[1] - self.sigma[0]) * u[:, 14]
         return ViewParameters(
             box=self._box(areas, ratios, corner=u[:, :2], size=(height, width)),
             flip=u[:, 2] < self.flip,
             factors=torch.where(jittered, factors, neutral),
             order=u[:, 8:12].argsort(dim=1),
             grey=u[:, 12] < self.grey,
-            sigma=torch.where(u[:, 13] < self.blur, log_sigma, torch.zeros(())),
+            sigma=torch.where(u[:, 13] < self.blur, sigma, torch.zeros(())),
             solarize=u[:, 15] < self.solarize,
         )
 

@@ -251,6 +251,7 @@ def test_its_views_are_the_paper_s():
     assert [view.size for view in views] == [224] * 2 + [96] * 8
     assert {view.scale for view in views[:2]} == {(0.4, 1)} and {view.scale for view in views[2:]} == {(0.05, 0.4)}
     assert views[0].blur == 1 and views[1].solarize == 0.2
+    assert {(view.blur, view.solarize) for view in views[2:]} == {(0.5, 0)}
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ import re
 import subprocess
 import sys
 import tomllib
+import urllib.request
 import zipfile
 
 import pytest
 from conftest import watch
 
-from tools import exercises, notebooks, offline_kit
+from tools import exercises, notebooks, offline_kit, slides
 
 WIDGETS = 'script[type="application/vnd.jupyter.widget-view+json"]'
 UNDRAWN = f"""() => [...document.querySelectorAll('{WIDGETS}')]
@@ -79,6 +80,28 @@ def test_the_landing_page_trains_without_a_network(kit, address, browser):
 def test_page_as_a_file(page, kit, browser):
     site = (kit / "site").as_uri()
     open_and_look(browser, f"{site}/{page}.html", site, widgets=page.endswith("simclr"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is no address of the machine")
+def test_a_room_reads_from_one_machine(tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/index.html").write_text("the book")
+    (tmp_path / "start.py").write_text(offline_kit.START)
+    command = [sys.executable, "-I", tmp_path / "start.py", "--no-browser", "--room"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        own, others = server.stdout.readline(), server.stdout.readline()
+        port = re.search(r"http://127\.0\.0\.1:(\d+)/", own)[1]
+        with urllib.request.urlopen(f"http://127.0.0.2:{port}/") as page:  # another of this machine's addresses
+            assert page.read() == b"the book"
+        server.terminate()
+    assert f"http://ADDRESS-OF-THIS-MACHINE:{port}/" in others
+
+
+def test_slides_lead_to_the_kits_site(tmp_path, monkeypatch):
+    monkeypatch.setattr(slides, "OUT", tmp_path)
+    (tmp_path / "mae.html").write_text(f'"{slides.SITE}book/masked/mae.html" "../html/book/masked/mae.html"')
+    kit = offline_kit.contents(tmp_path / "a.whl", tmp_path, tmp_path)
+    assert kit["slides/mae.html"].decode().split() == 2 * ['"../site/book/masked/mae.html"']
 
 
 def test_kit_holds_notebooks_package_and_images(kit):

@@ -334,12 +334,14 @@ def test_command_says_which_chapters_there_are(arguments, message, capsys):
 
 
 def test_command_writes_a_file_and_says_what_is_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(slides, "make", lambda path, site: tmp_path / path.name)
+    sites = []
+    monkeypatch.setattr(slides, "make", lambda path, site: sites.append(site) or tmp_path / path.name)
     monkeypatch.setattr(slides, "has_outputs", lambda path: path.stem != "mae")
     for name in ("simclr", "mae"):
         (tmp_path / f"{name}.ipynb").write_text("")
-    slides.main(["simclr", "mae", "--site=../site/"])
+    slides.main(["simclr", "mae", "--site=../site"])
     said = capsys.readouterr()
+    assert set(sites) == {"../site/"}, "or links would lead to ../sitebook/"
     assert "simclr.ipynb: 0.0 MiB" in said.out
     assert said.err.splitlines() == ["Not executed yet, so without figures and tables: mae. Run `make book` first."]
 

@@ -27,7 +27,10 @@ IMAGES = ("cifar-10-batches-py", "FashionMNIST")  # where torchvision lays them 
 PRELOAD = re.compile(r'<link rel="preload"[^>]*>')  # refused and reported by a browser that opens a file
 
 START = '''\
-"""Open the book in your browser: `python start.py` (or `python start.py 8000` for a port, `--no-browser` for none)."""
+"""Open the book in your browser: `python start.py`.
+
+`python start.py 8000` takes a port, `--room` lets other machines of the network read too, `--no-browser` opens none.
+"""
 
 import functools
 import http.server
@@ -50,9 +53,12 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 site = Path(__file__).resolve().parent / "site"
 port = next((int(a) for a in sys.argv[1:] if a.isdigit()), 0)
-with http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(site))) as server:
+host = "0.0.0.0" if "--room" in sys.argv else "127.0.0.1"
+with http.server.ThreadingHTTPServer((host, port), functools.partial(Handler, directory=str(site))) as server:
     address = f"http://127.0.0.1:{server.server_port}/"
     print(f"The book is at {address}   Ctrl-C stops.", flush=True)
+    if host == "0.0.0.0":
+        print(f"For the others in the room: http://ADDRESS-OF-THIS-MACHINE:{server.server_port}/", flush=True)
     if "--no-browser" not in sys.argv:
         webbrowser.open(address)
     try:
@@ -67,14 +73,16 @@ Learning Without Labels, without a network
 
 To read:   python start.py                      (any Python 3.9 or newer; it opens your browser)
            or open site/index.html. Everything works that way but two things, which a browser does only for pages
-           from a server: a widget that runs a network in the page (MAE), and the snippets of search results.
+           from a server: widgets that run a network in the page (playground, MAE), and the snippets of search results.
+For a room: python start.py 8000 --room   on one machine; the others open http://ADDRESS-OF-THAT-MACHINE:8000/ in a
+           browser and need nothing else. Its firewall may ask whether Python may be reached.
 
 To run:    pip install --no-index --no-deps package/{wheel}
            into a Python 3.11 to 3.13 that has these already (install them while there is a network):
              {needed}
            then, in this folder,
-             Linux, macOS:   SSLBOOK_DATA="$PWD/data" jupyter lab notebooks
-             Windows:        set "SSLBOOK_DATA=%CD%\\data" && jupyter lab notebooks
+             Linux, macOS:   SSLBOOK_DATA="$PWD/data" jupyter lab
+             Windows:        set "SSLBOOK_DATA=%CD%\\data" && jupyter lab
 
 Slides:    open slides/<chapter>.html (where they were made); F is the full screen, S the window with the notes.
 
@@ -121,7 +129,8 @@ def contents(wheel: Path, sheets: Path, data: Path) -> dict[str, Path | bytes]:
     for path in notebooks():
         kit[f"notebooks/{path.relative_to(ROOT / 'book').as_posix()}"] = path
     for path in sorted(slides.OUT.glob("*.html")):  # their links lead to the site beside them
-        kit[f"slides/{path.name}"] = path.read_text(encoding="utf-8").replace(slides.SITE, "../site/").encode()
+        deck = path.read_text(encoding="utf-8").replace(slides.SITE, "../site/")
+        kit[f"slides/{path.name}"] = deck.replace("../html/book/", "../site/book/").encode()  # SITE=../html/
     for path in files(sheets / "student"):
         kit[f"exercises/{path.name}"] = path
     for path in files(sheets / "instructor"):

@@ -57,7 +57,7 @@ class BERT(Method):
         encoder: a `TextEncoder`.
         share: of the words that are asked for, in (0, 1].
         mask: the share of these that is hidden.
-        other: the share that is replaced by another word; what is left stays as it is.
+        other: the share that is replaced by a word drawn at random; what is left stays as it is.
     """
 
     takes = 2

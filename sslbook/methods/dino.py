@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,13 @@ CENTRINGS = ("mean", "sinkhorn", "none")
 
 
 def dino_views(size: int) -> Views:
-    """BYOL's two views of .4 of the image or more, and eight small ones (section 3.1)."""
+    """BYOL's two views of .4 of the image or more, and eight small ones (section 3.1).
+
+    A small one is blurred half of the time, as in the official code.
+    """
     small = max(1, round(size * 96 / 224))
-    return multi_crop(byol_views(size), small=small, number=8, scale=(0.05, 0.4))
+    one, two, *rest = multi_crop(byol_views(size), small=small, number=8, scale=(0.05, 0.4))
+    return Views([one, two, *(replace(view, blur=0.5) for view in rest)])
 
 
 class DINO(Method):

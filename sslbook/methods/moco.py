@@ -27,7 +27,7 @@ class MoCo(Method):
     """Find the key of the same image among K keys of earlier batches (equation 1, algorithm 1).
 
     Queries come from f_q, the encoder with its head, which is trained; keys come from f_k, its
-    moving average (equation 2), so that the keys in the queue are alike though up to K / batch
+    moving average (equation 2), so that the keys in the queue are comparable though up to K / batch
     steps old.
 
     >>> method = MoCo(resnet18(), K=4096, m=0.99, T=0.1)
@@ -40,8 +40,8 @@ class MoCo(Method):
         m: momentum of f_k in [0, 1]; .999 on ImageNet.
         T: temperature > 0: .07 in v1, .2 in v2.
         mlp: v2's head of two layers, without batch norm; False is v1's linear head.
-        symmetric: each view is query once and key once (the mean of both losses), as good as twice
-            the epochs.
+        symmetric: each view is query once and key once, as good as twice the epochs. It is the mean
+            of both losses; the official CIFAR-10 demo has their sum.
         bn_splits: batch norm sees the batch in so many parts, and the keys go through f_k in
             another order (section 3.3). The paper's 8 GPUs did just that. 1 is plain batch norm: it
             tells queries which key shares their batch, and shuffling alone changes no mean. On
@@ -162,7 +162,8 @@ register(
         "gpu": Recipe(
             dict(K=4096, m=0.99, T=0.1, symmetric=True),
             sgd(0.06, warmup_epochs=0),
-            source="the official CIFAR-10 demo of facebookresearch/moco, symmetric",
+            source="the official CIFAR-10 demo of facebookresearch/moco, symmetric; "
+            "the mean of both losses for its sum",
             expected={"kNN": 0.606, "linear": 0.676},
             cost="5 minutes on an H200 that two other trainings shared",
         ),

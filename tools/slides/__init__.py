@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     paths = chosen([a for a in arguments if not a.startswith("--site=")])
     empty = [path.stem for path in paths if not has_outputs(path)]
     for path in paths:
-        made = make(path, site=sites[-1] if sites else SITE)
+        made = make(path, site=f"{sites[-1].rstrip('/')}/" if sites else SITE)
         print(f"{made}: {made.stat().st_size / 2**20:.1f} MiB", flush=True)
     if empty:
         names = ", ".join(empty)
