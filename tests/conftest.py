@@ -112,7 +112,9 @@ UNLABELLED = "[...document.querySelectorAll('input')].filter((e) => !e.labels.le
 CANVASES = """
 (selector) => [...document.querySelectorAll(selector)].map((c) => {
   const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
-  return { height: c.height, width: c.width, data: [...data] };
+  let bytes = "";
+  for (const value of data) bytes += String.fromCharCode(value);
+  return { height: c.height, width: c.width, bytes: btoa(bytes) };
 })
 """
 
@@ -125,11 +127,17 @@ def encoded(widget):
     return {"esm": widget._esm, "css": widget._css, "plain": plain, "binary": binary}
 
 
+def rgba(page, selector):
+    """What each canvas holds, (H, W, 4) uint8."""
+    return [
+        torch.frombuffer(bytearray(base64.b64decode(c["bytes"])), dtype=torch.uint8).view(c["height"], c["width"], 4)
+        for c in page.evaluate(CANVASES, selector)
+    ]
+
+
 def canvases(page, selector):
     """(n, 3, H, W) uint8: what canvases of one size hold."""
-    drawn = page.evaluate(CANVASES, selector)
-    x = torch.tensor([c["data"] for c in drawn], dtype=torch.uint8)
-    return x.view(len(drawn), drawn[0]["height"], drawn[0]["width"], 4)[..., :3].permute(0, 3, 1, 2)
+    return torch.stack(rgba(page, selector))[..., :3].permute(0, 3, 1, 2)
 
 
 def answers(widget, content):

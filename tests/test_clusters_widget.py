@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import CANVASES, FRAME, LEFT, MOUNT, UNLABELLED, encoded, serve, watch
+from conftest import FRAME, LEFT, MOUNT, UNLABELLED, encoded, rgba, serve, watch
 
 from sslbook import evaluate, sets
 from sslbook.widgets import ClusterWall
@@ -119,9 +119,9 @@ def text(page, selector):
 
 def levels(page, selector):
     """The grey level in the middle of each picture of a canvas, 8 px a side, as the number of the picture."""
-    (drawn,) = page.evaluate(CANVASES, selector)
-    pixels = torch.tensor(drawn["data"]).view(drawn["height"], drawn["width"], 4)[4::8, 4::8]
-    return [round(level / 4) for level, opacity in pixels[..., [0, 3]].flatten(0, 1).tolist() if opacity]
+    (drawn,) = rgba(page, selector)
+    centres = drawn[4::8, 4::8]
+    return [round(level / 4) for level, opacity in centres[..., [0, 3]].flatten(0, 1).tolist() if opacity]
 
 
 def test_walls_show_their_pictures_and_what_most_of_them_are(mount):

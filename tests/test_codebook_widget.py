@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import CANVASES, FRAME, LEFT, MOUNT, UNLABELLED, encoded, serve, swipe, watch
+from conftest import FRAME, LEFT, MOUNT, UNLABELLED, encoded, rgba, serve, swipe, watch
 
 from sslbook import evaluate, sets
 from sslbook.methods import METHODS
@@ -115,8 +115,8 @@ def text(page, selector):
 
 def picture(page, kind):
     """A panel's pixels as (3, 32, 32) in [0, 1], and where it is opaque."""
-    (drawn,) = page.evaluate(CANVASES, f".sslw-picture-{kind} canvas")
-    pixels = torch.tensor(drawn["data"]).view(32, 32, 4).permute(2, 0, 1) / 255
+    (drawn,) = rgba(page, f".sslw-picture-{kind} canvas")
+    pixels = drawn.permute(2, 0, 1) / 255
     return pixels[:3], pixels[3] > 0.5
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import CANVASES, FRAME, LEFT, MOUNT, UNLABELLED, encoded, serve, watch
+from conftest import FRAME, LEFT, MOUNT, UNLABELLED, encoded, rgba, serve, watch
 
 from sslbook.widgets import CorrelationMatrix
 
@@ -131,8 +131,7 @@ def test_errors(arguments, message):
 
 def shown(page, reach=1.0, at=0):
     """C as the heat map's colours say: the hue is the sign, the opacity the size."""
-    drawn = page.evaluate(CANVASES, HEAT)[at]
-    pixels = torch.tensor(drawn["data"]).view(drawn["height"], drawn["width"], 4)
+    pixels = rgba(page, HEAT)[at]
     sign = torch.where(pixels[..., 0] >= pixels[..., 2], 1, -1)
     return sign * pixels[..., 3] * reach / 255
 
@@ -294,9 +293,9 @@ def test_pictures_are_those_of_their_view(mount):
     images = levels[:, None, None, None].expand(40, 3, 8, 8)
     z = torch.arange(40.0)[:, None] * torch.tensor([1.0, 2.0])
     page = mount(CorrelationMatrix({0: (z, z)}, images, images.flip(0)))
-    drawn = page.evaluate(CANVASES, ".sslw-ends canvas")
+    drawn = rgba(page, ".sslw-ends canvas")
     expected = levels[[0, 1, 2, 37, 38, 39]].tolist() + levels.flip(0)[[0, 1, 2, 37, 38, 39]].tolist()
-    assert [c["data"][4 * 36] for c in drawn] == pytest.approx(expected, abs=6)
+    assert [int(end.flatten(0, 1)[36, 0]) for end in drawn] == pytest.approx(expected, abs=6)
     assert "picture 39" in page.locator(".sslw-ends li").nth(5).inner_text(), "said, though not seen"
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import traitlets
-from conftest import CANVASES, FRAME, LEFT, answers, canvases, encoded
+from conftest import FRAME, LEFT, answers, canvases, encoded, rgba
 
 from sslbook.export import mask_indices
 from sslbook.methods import MAE
@@ -126,7 +126,7 @@ def drawn(page):
     """The four panels, each (3, 32, 32) in [0, 1], and where the masked one is open, bool (64,)."""
     page.wait_for_function(SETTLED)
     panels = [canvases(page, panel)[0] / 255 for panel in PANELS]
-    alpha = torch.tensor(page.evaluate(CANVASES, PANELS[1])[0]["data"]).view(8, 4, 8, 4, 4)[..., 3]
+    alpha = rgba(page, PANELS[1])[0].view(8, 4, 8, 4, 4)[..., 3]
     open_ = (alpha == 0).permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
     assert (open_.all(dim=1) == open_.any(dim=1)).all(), "a patch is hidden as a whole"
     return panels, open_.any(dim=1)

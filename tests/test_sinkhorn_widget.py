@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CANVASES, FRAME, LEFT, MOUNT, encoded, serve, watch
+from conftest import FRAME, LEFT, MOUNT, encoded, rgba, serve, watch
 from traitlets import TraitError
 
 from sslbook import evaluate
@@ -117,7 +117,7 @@ def test_pictures_epochs_and_playing(mount):
     images = torch.linspace(0, 240, 12).round().byte()[:, None, None, None].expand(12, 3, 8, 8)
     page = mount(SinkhornBalance({0: scores(), 9: scores(seed=2)}, images, names=[f"p{k}" for k in range(12)], epoch=0))
     page.wait_for_timeout(200)
-    drawn = [c["data"][0] for c in page.evaluate(CANVASES, "tbody canvas")]
+    drawn = [int(picture[0, 0, 0]) for picture in rgba(page, "tbody canvas")]
     assert drawn == pytest.approx(images[:, 0, 0, 0].tolist(), abs=2)
     before = shown(page)
     page.get_by_label("Epoch").fill("1")
