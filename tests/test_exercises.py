@@ -212,7 +212,7 @@ def collected(graded, tmp_path_factory):
     course, came = tmp_path_factory.mktemp("course") / "mine", tmp_path_factory.mktemp("came")
     shutil.copytree(exercises.BUILD / "instructor", course)
     settings = course / "nbgrader_config.py"
-    quick = settings.read_text().replace("c.Execute.timeout = 120", "c.Execute.timeout = 40")
+    quick = settings.read_text().replace("c.Execute.timeout = 120", "c.Execute.timeout = 20")
     settings.write_text(quick.replace("min(self.timeout, 10)", "min(self.timeout, 3)"))
     name = "contrastive_learning"
     release = {path.stem: notebooks.load(path) for path in course.glob("release/*/*.ipynb")}

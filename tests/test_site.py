@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import FRAME, serve
+from conftest import serve
 from playwright.sync_api import TimeoutError
 
 from tools import notebooks
@@ -17,6 +17,7 @@ from tools import notebooks
 HTML = notebooks.ROOT / "_build/html"
 SCREENSHOTS = notebooks.ROOT / "_build/screenshots"
 WIDTHS = {"wide": 1280, "phone": 375}
+PHOTOGRAPHED = (("light", "wide"), ("dark", "phone"))
 
 paths = notebooks.notebooks()
 each_notebook = pytest.mark.parametrize("path", paths, ids=[p.relative_to(notebooks.BOOK).as_posix() for p in paths])
@@ -90,15 +91,32 @@ OVERFLOWING = """() => {
 }"""
 
 
+# What a formula must not do: hang a scrollbar under itself, or be cut at the edge of a phone
+CUT = """() => {
+    const formulas = [...document.querySelectorAll('mjx-container')];
+    const bars = formulas.filter(e => e.offsetHeight > e.clientHeight + 1 || e.offsetWidth > e.clientWidth + 1);
+    const wide = [...document.querySelectorAll('.bd-article div.math')].filter(e => e.scrollWidth > e.clientWidth);
+    return [...bars, ...wide].map(e => e.outerHTML.slice(0, 300));
+}"""
+
+
+@pytest.fixture(scope="module")
+def with_bars(launch):
+    """A browser that shows scrollbars, as one without a window does not by default."""
+    browser = launch(ignore_default_args=["--hide-scrollbars"])
+    yield browser
+    browser.close()
+
+
 @each_page
-def test_page_in_a_browser(page, browser, address):
+def test_page_in_a_browser(page, with_bars, address):
     """Offline, without an error, with formulas and widgets drawn, and no wider than a phone, in light and in dark.
 
     A page is opened once, every other one in dark, and then turned to the other theme: to open it takes longest.
     """
     themes = ("dark", "light") if notebooks.toc().index(page) % 2 else ("light", "dark")
     requests, errors = [], []
-    with browser.new_context(
+    with with_bars.new_context(
         color_scheme=themes[0], reduced_motion="reduce", viewport={"width": 1280, "height": 900}
     ) as context:
         tab = context.new_page()
@@ -127,36 +145,12 @@ def fits_and_is_photographed(tab, page, theme):
     for name, width in WIDTHS.items():
         tab.set_viewport_size({"width": width, "height": 900})
         tab.wait_for_timeout(100)
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        shot = SCREENSHOTS / f"{page.removeprefix('book/').replace('/', '-')}-{theme}-{name}.png"
-        tab.screenshot(path=shot, full_page=True)
         assert tab.evaluate("document.documentElement.scrollWidth") <= width, tab.evaluate(OVERFLOWING)
-
-
-# What a formula must not do: hang a scrollbar under itself, or be cut at the edge of a phone
-CUT = """() => {
-    const formulas = [...document.querySelectorAll('mjx-container')];
-    const bars = formulas.filter(e => e.offsetHeight > e.clientHeight + 1 || e.offsetWidth > e.clientWidth + 1);
-    const wide = [...document.querySelectorAll('.bd-article div.math')].filter(e => e.scrollWidth > e.clientWidth);
-    return [...bars, ...wide].map(e => e.outerHTML.slice(0, 300));
-}"""
-
-
-def test_formulas_have_no_scrollbars_and_fit_a_phone(launch, address):
-    """With scrollbars shown, which a browser without a window hides by default."""
-    cut = {}
-    with launch(ignore_default_args=["--hide-scrollbars"]) as browser:
-        tab = browser.new_page()
-        for page in notebooks.toc():
-            tab.set_viewport_size({"width": WIDTHS["phone"], "height": 900})
-            tab.goto(f"{address}/{page}.html", wait_until="load")
-            tab.evaluate(READY)
-            for width in sorted(WIDTHS.values()):
-                tab.set_viewport_size({"width": width, "height": 900})
-                tab.evaluate(FRAME)
-                if found := tab.evaluate(CUT):
-                    cut[page, width] = found
-    assert not cut
+        assert tab.evaluate(CUT) == [], f"formulas with scrollbars or cut off, {width} px wide"
+        if (theme, name) in PHOTOGRAPHED:
+            SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+            shot = SCREENSHOTS / f"{page.removeprefix('book/').replace('/', '-')}-{theme}-{name}.png"
+            tab.screenshot(path=shot, full_page=True)
 
 
 def test_a_page_printed_from_the_dark_theme_is_dark_on_white(browser, address):
