@@ -8,6 +8,10 @@ COLAB  := .venv-colab
 PYTHON := $(VENV)/bin/python
 PORT   ?= 8000
 
+# uv installs in half a minute what takes pip two; it is told where pip's settings look, and where it fails, pip goes on
+INSTALL := UV_INDEX_STRATEGY=unsafe-best-match UV_EXTRA_INDEX_URL="$$PIP_EXTRA_INDEX_URL" $(VENV)/bin/uv pip install -q
+INSTALL += --python $(PYTHON)
+
 # The interpreter that makes .venv: the first of these that is 3.11 to 3.13, or say `make book PYTHON3=/path/to/python`
 PYTHON3 ?= python3.13 python3.12 python3.11 python3 python
 USABLE  := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
@@ -102,8 +106,8 @@ $(ENV): requirements.txt pyproject.toml
 	  echo "No Python 3.11, 3.12 or 3.13 with venv and pip found (looked for: $(PYTHON3))." >&2; \
 	  echo "Install one (Debian, Ubuntu: apt-get install python3-venv) or name it: make book PYTHON3=/path/to/python" >&2; \
 	  exit 1; }
-	$(PYTHON) -m pip install -q --upgrade pip
-	PYTHONWARNINGS=ignore $(PYTHON) -m pip install -q -r requirements.txt -e .  # of folders of logs, which are no packages
+	$(PYTHON) -m pip install -q --upgrade pip uv
+	$(INSTALL) -r requirements.txt -e . || $(PYTHON) -m pip install -q -r requirements.txt -e .
 	@touch $@
 
 $(COLAB)/.ready: tests/colab-requirements.txt | $(ENV)
@@ -112,7 +116,8 @@ $(COLAB)/.ready: tests/colab-requirements.txt | $(ENV)
 	@touch $@
 
 $(EXERCISES): $(ENV) exercises/requirements.txt
-	$(PYTHON) -m pip install -q -r requirements.txt -r exercises/requirements.txt
+	$(INSTALL) -r requirements.txt -r exercises/requirements.txt || \
+	  $(PYTHON) -m pip install -q -r requirements.txt -r exercises/requirements.txt
 	@touch $@
 
 $(VENV)/.bench: $(ENV) benchmarks/requirements.txt
