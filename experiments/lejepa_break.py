@@ -4,8 +4,8 @@
     python experiments/lejepa_break.py --seed 0 --small   # does it run at all? Nothing is written
 
 writes results/studies/lejepa-break-<seed>.json: a row for the untrained method, for the recipe of the cpu budget and
-for two values of lambda, each with three eighths of the epochs. Of z, for two views of 256 test pictures in train mode: its
-standard deviation, both terms, and the rank. Rows that the log holds are not made again.
+for two values of lambda, each with three eighths of the epochs. Of z, for two views of 256 test pictures in train
+mode: its standard deviation, both terms, and the rank. Rows that the log holds are not made again.
 """
 
 import argparse
