@@ -16,7 +16,7 @@ from tools import notebooks
 
 HTML = notebooks.ROOT / "_build/html"
 SCREENSHOTS = notebooks.ROOT / "_build/screenshots"
-WIDTHS = {"wide": 1280, "phone": 375}
+WIDTHS = {"phone": 375, "wide": 1280}
 PHOTOGRAPHED = (("light", "wide"), ("dark", "phone"))
 
 paths = notebooks.notebooks()
@@ -112,12 +112,13 @@ def with_bars(launch):
 def test_page_in_a_browser(page, with_bars, address):
     """Offline, without an error, with formulas and widgets drawn, and no wider than a phone, in light and in dark.
 
-    A page is opened once, every other one in dark, and then turned to the other theme: to open it takes longest.
+    A page is opened once, every other one in dark, and then turned to the other theme: to open it takes longest. It is
+    opened on a phone, as its formulas are broken into lines when it is opened.
     """
     themes = ("dark", "light") if notebooks.toc().index(page) % 2 else ("light", "dark")
     requests, errors = [], []
     with with_bars.new_context(
-        color_scheme=themes[0], reduced_motion="reduce", viewport={"width": 1280, "height": 900}
+        color_scheme=themes[0], reduced_motion="reduce", viewport={"width": WIDTHS["phone"], "height": 900}
     ) as context:
         tab = context.new_page()
         tab.on("request", lambda r: requests.append(r.url))
