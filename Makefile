@@ -9,8 +9,8 @@ PYTHON := $(VENV)/bin/python
 PORT   ?= 8000
 
 # uv installs in half a minute what takes pip two; it is told where pip's settings look, and where it fails, pip goes on
-INSTALL := UV_INDEX_STRATEGY=unsafe-best-match UV_EXTRA_INDEX_URL="$$PIP_EXTRA_INDEX_URL" $(VENV)/bin/uv pip install -q
-INSTALL += --python $(PYTHON)
+UV := UV_INDEX_STRATEGY=unsafe-best-match UV_EXTRA_INDEX_URL="$$PIP_EXTRA_INDEX_URL" $(VENV)/bin/uv
+install = $(UV) pip install -q --python $(PYTHON) $(1) || $(PYTHON) -m pip install -q $(1)
 
 # The interpreter that makes .venv: the first of these that is 3.11 to 3.13, or say `make book PYTHON3=/path/to/python`
 PYTHON3 ?= python3.13 python3.12 python3.11 python3 python
@@ -107,7 +107,7 @@ $(ENV): requirements.txt pyproject.toml
 	  echo "Install one (Debian, Ubuntu: apt-get install python3-venv) or name it: make book PYTHON3=/path/to/python" >&2; \
 	  exit 1; }
 	$(PYTHON) -m pip install -q --upgrade pip uv
-	$(INSTALL) -r requirements.txt -e . || $(PYTHON) -m pip install -q -r requirements.txt -e .
+	$(call install,-r requirements.txt -e .)
 	@touch $@
 
 $(COLAB)/.ready: tests/colab-requirements.txt | $(ENV)
@@ -116,12 +116,11 @@ $(COLAB)/.ready: tests/colab-requirements.txt | $(ENV)
 	@touch $@
 
 $(EXERCISES): $(ENV) exercises/requirements.txt
-	$(INSTALL) -r requirements.txt -r exercises/requirements.txt || \
-	  $(PYTHON) -m pip install -q -r requirements.txt -r exercises/requirements.txt
+	$(call install,-r requirements.txt -r exercises/requirements.txt)
 	@touch $@
 
 $(VENV)/.bench: $(ENV) benchmarks/requirements.txt
-	$(PYTHON) -m pip install -q -r requirements.txt -r benchmarks/requirements.txt
+	$(call install,-r requirements.txt -r benchmarks/requirements.txt)
 	@touch $@
 
 $(NODE): package.json package-lock.json

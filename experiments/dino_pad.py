@@ -8,12 +8,11 @@ many prototypes are in use and among how many an image is shared after it (of 51
 them), kNN and a linear probe at the end, and before the training. Rows that the log holds are not made again.
 """
 
-import argparse
-from dataclasses import replace
 from typing import Any
 
+from study_options import study_options
+
 from sslbook import evaluate, results
-from sslbook.budget import BUDGETS
 from sslbook.chapter import Snapshots
 from sslbook.images import ImageSet
 from sslbook.methods import DINO
@@ -58,28 +57,22 @@ def row_of(method: DINO, settings: dict[str, Any], seed: int, train: ImageSet, t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
-    arguments = parser.parse_args()
-    plan = BUDGETS["cpu"]
-    if arguments.small:
-        plan = replace(plan, train=512, test=256)
+    seed, small, plan = study_options(__doc__)
     train, test = plan.load()
     recipe = plan.recipe("DINO")
-    epochs = 1 if arguments.small else max(2, round(SHARE * recipe.train["epochs"]))
+    epochs = 1 if small else max(2, round(SHARE * recipe.train["epochs"]))
     settings = recipe.train | dict(epochs=epochs)
-    again = f"python experiments/dino_pad.py --seed {arguments.seed}"
-    name = f"dino-pad-{arguments.seed}"
-    study = results.Study(name, dry=arguments.small, seed=arguments.seed, again=again, epochs=epochs)
+    again = f"python experiments/dino_pad.py --seed {seed}"
+    name = f"dino-pad-{seed}"
+    study = results.Study(name, dry=small, seed=seed, again=again, epochs=epochs)
     untrained = next((row["untrained"] for row in study.rows), None)  # the same network in all runs
-    untrained = untrained or learnt(plan.make("DINO", arguments.seed), train, test)
+    untrained = untrained or learnt(plan.make("DINO", seed), train, test)
     for run, change in runs().items():
         if study.has(DINO=run):
             continue
-        method = plan.make("DINO", arguments.seed, **change)
+        method = plan.make("DINO", seed, **change)
         about = dict(DINO=run, pad="centring" in change, centring=method.centring, T_t=method.T_t, untrained=untrained)
-        row = about | row_of(method, settings, arguments.seed, train, test)
+        row = about | row_of(method, settings, seed, train, test)
         print(run, f"kNN {row['kNN']:.3f}, entropy {row['curves']['entropy'][-1]:.2f}", flush=True)
         study.add(row)
 

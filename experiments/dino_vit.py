@@ -9,16 +9,15 @@ the first test images the attention of each head and the patches' components as 
 shape if more than half of it does. Rows that the log holds are not made again.
 """
 
-import argparse
-from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from study_options import study_options
 from torch import Tensor
 
 from sslbook import evaluate, results, shapes
-from sslbook.budget import BUDGETS, Budget
+from sslbook.budget import Budget
 from sslbook.finetune import supervised
 from sslbook.images import ImageSet
 from sslbook.methods import DINO
@@ -94,22 +93,16 @@ def short(x: Tensor, digits: int) -> list:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
-    arguments = parser.parse_args()
-    plan = BUDGETS["cpu"]
-    if arguments.small:
-        plan = replace(plan, train=512, test=256)
+    seed, small, plan = study_options(__doc__)
     train, test = plan.load()
-    again = f"python experiments/dino_vit.py --seed {arguments.seed}"
+    again = f"python experiments/dino_vit.py --seed {seed}"
     config = dict(method=METHOD, train=TRAIN, crops=CROPS, labelled=LABELLED)
-    name = f"dino-vit-{arguments.seed}"
-    study = results.Study(name, dry=arguments.small, seed=arguments.seed, again=again, config=config)
+    name = f"dino-vit-{seed}"
+    study = results.Study(name, dry=small, seed=seed, again=again, config=config)
     for kind in KINDS:
         if study.has(ViT=kind):
             continue
-        vit = make(kind, plan, arguments.seed, train, 1 if arguments.small else None)
+        vit = make(kind, plan, seed, train, 1 if small else None)
         row = row_of(kind, vit, train, test)
         numbers = {key: value for key, value in row.items() if key not in ("attention", "colours")}
         print(numbers, flush=True)

@@ -8,16 +8,15 @@ for two values of lambda, each with three eighths of the epochs. Of z, for two v
 mode: its standard deviation, both terms, and the rank. Rows that the log holds are not made again.
 """
 
-import argparse
 import copy
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
+from study_options import study_options
 
 from sslbook import evaluate, results
-from sslbook.budget import BUDGETS, Budget
+from sslbook.budget import Budget
 from sslbook.images import ImageSet
 from sslbook.methods import LeJEPA
 from sslbook.methods.lejepa import prediction_error, random_directions, sigreg
@@ -46,9 +45,8 @@ def cloud(method: LeJEPA, test: ImageSet, plan: Budget) -> dict[str, float]:
     }
 
 
-def row_of(plan: Budget, name: str, seed: int, epochs: int) -> dict[str, Any]:
+def row_of(plan: Budget, name: str, seed: int, epochs: int, *, train: ImageSet, test: ImageSet) -> dict[str, Any]:
     """Train with one change, and look at z and at h."""
-    train, test = plan.load()
     method, row = plan.make("LeJEPA", seed, **CHANGES[name]), {"LeJEPA": name}
     if name != UNTRAINED:
         settings = plan.recipe("LeJEPA").train | dict(epochs=epochs)
@@ -60,26 +58,21 @@ def row_of(plan: Budget, name: str, seed: int, epochs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
-    arguments = parser.parse_args()
-    plan = BUDGETS["cpu"]
-    if arguments.small:
-        plan = replace(plan, train=512, test=256)
+    seed, small, plan = study_options(__doc__)
+    train, test = plan.load()
     recipe = plan.recipe("LeJEPA")
-    epochs = 1 if arguments.small else 3 * recipe.train["epochs"] // 8
+    epochs = 1 if small else 3 * recipe.train["epochs"] // 8
     study = results.Study(
-        f"lejepa-break-{arguments.seed}",
-        dry=arguments.small,
-        seed=arguments.seed,
+        f"lejepa-break-{seed}",
+        dry=small,
+        seed=seed,
         config=recipe.config | dict(epochs=epochs),
-        again=f"python experiments/lejepa_break.py --seed {arguments.seed}",
+        again=f"python experiments/lejepa_break.py --seed {seed}",
     )
     for name in CHANGES:
         if study.has(LeJEPA=name):
             continue
-        study.add(row_of(plan, name, arguments.seed, epochs))
+        study.add(row_of(plan, name, seed, epochs, train=train, test=test))
         print(study.rows[-1], flush=True)
 
 

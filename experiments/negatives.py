@@ -8,17 +8,17 @@ two fifths of the epochs of the cpu budget. Batch and steps are the same in all 
 made again.
 """
 
-import argparse
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from study_options import study_options
 from torch import Tensor
 
 from sslbook import evaluate, results
-from sslbook.budget import BUDGETS, Budget
+from sslbook.budget import Budget
+from sslbook.images import ImageSet
 from sslbook.methods import SimCLR
 from sslbook.pretrain import pretrain
 
@@ -41,9 +41,8 @@ class FewNegatives(SimCLR):
         return F.cross_entropy(similarity.gather(1, candidates), torch.zeros_like(rows))
 
 
-def row_of(plan: Budget, negatives: str, seed: int, epochs: int) -> dict[str, Any]:
+def row_of(plan: Budget, negatives: str, seed: int, epochs: int, *, train: ImageSet, test: ImageSet) -> dict[str, Any]:
     """Train with so many negatives, and ask the encoder."""
-    train, test = plan.load()
     encoder, row = plan.encoder(seed=seed), {"negatives": negatives}
     if negatives != UNTRAINED:
         recipe = plan.recipe("SimCLR")
@@ -57,26 +56,21 @@ def row_of(plan: Budget, negatives: str, seed: int, epochs: int) -> dict[str, An
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
-    arguments = parser.parse_args()
-    plan = BUDGETS["cpu"]
-    if arguments.small:
-        plan = replace(plan, train=512, test=256)
+    seed, small, plan = study_options(__doc__)
+    train, test = plan.load()
     recipe = plan.recipe("SimCLR")
-    epochs = 1 if arguments.small else 2 * recipe.train["epochs"] // 5
+    epochs = 1 if small else 2 * recipe.train["epochs"] // 5
     study = results.Study(
-        f"negatives-{arguments.seed}",
-        dry=arguments.small,
-        seed=arguments.seed,
+        f"negatives-{seed}",
+        dry=small,
+        seed=seed,
         config=recipe.config | dict(epochs=epochs),
-        again=f"python experiments/negatives.py --seed {arguments.seed}",
+        again=f"python experiments/negatives.py --seed {seed}",
     )
     for negatives in (UNTRAINED, "2", "14", str(2 * recipe.train["batch_size"] - 2)):
         if study.has(negatives=negatives):
             continue
-        study.add(row_of(plan, negatives, arguments.seed, epochs))
+        study.add(row_of(plan, negatives, seed, epochs, train=train, test=test))
         print(study.rows[-1], flush=True)
 
 

@@ -8,15 +8,13 @@ probe of h; of 512 test images, as the loss sees them, the deviation of z's feat
 singular values of z and of h; and the three terms in each epoch. Rows that the log holds are not made again.
 """
 
-import argparse
-from dataclasses import replace
 from typing import Any
 
 import torch
+from study_options import study_options
 from torch import Tensor
 
 from sslbook import evaluate, results
-from sslbook.budget import BUDGETS
 from sslbook.images import ImageSet
 from sslbook.methods import VICReg
 from sslbook.patients import to_z
@@ -57,27 +55,21 @@ def measures(method: VICReg, train: ImageSet, test: ImageSet) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
-    arguments = parser.parse_args()
-    plan = BUDGETS["cpu"]
-    if arguments.small:
-        plan = replace(plan, train=512, test=256)
+    seed, small, plan = study_options(__doc__)
     train, test = plan.load()
     recipe = plan.recipe("VICReg")
-    epochs = 1 if arguments.small else max(2, round(SHARE * recipe.train["epochs"]))
-    settings = recipe.train | dict(epochs=epochs, seed=arguments.seed, show_progress=False)
-    again = f"python experiments/vicreg_dials.py --seed {arguments.seed}"
-    name = f"vicreg-dials-{arguments.seed}"
-    study = results.Study(name, dry=arguments.small, seed=arguments.seed, again=again, epochs=epochs)
+    epochs = 1 if small else max(2, round(SHARE * recipe.train["epochs"]))
+    settings = recipe.train | dict(epochs=epochs, seed=seed, show_progress=False)
+    again = f"python experiments/vicreg_dials.py --seed {seed}"
+    name = f"vicreg-dials-{seed}"
+    study = results.Study(name, dry=small, seed=seed, again=again, epochs=epochs)
     if not study.has(VICReg="untrained"):
-        study.add(dict(VICReg="untrained") | measures(plan.make("VICReg", arguments.seed), train, test))
+        study.add(dict(VICReg="untrained") | measures(plan.make("VICReg", seed), train, test))
     for lambd, mu, nu in weights():
         run = f"{lambd}/{mu}/{nu}"
         if study.has(VICReg=run):
             continue
-        method = plan.make("VICReg", arguments.seed, lambd=lambd, mu=mu, nu=nu)
+        method = plan.make("VICReg", seed, lambd=lambd, mu=mu, nu=nu)
         history = pretrain(method, train, **settings)
         row = dict(VICReg=run, lambd=lambd, mu=mu, nu=nu, **measures(method, train, test))
         row["curves"] = {term: [round(x, 5) for x in history[term]] for term in TERMS}

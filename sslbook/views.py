@@ -403,13 +403,16 @@ def shapes_views(size: int = 32) -> Views:
     return Views([view] * 2)
 
 
-def multi_crop(views: Views, small: int, number: int = 6, scale: tuple[float, float] = (0.05, 0.14)) -> Views:
+def multi_crop(
+    views: Views, small: int, number: int = 6, scale: tuple[float, float] = (0.05, 0.14), **changes: Any
+) -> Views:
     """The given views, now large crops, and after them `number` small crops of `small` px.
 
     It is multi-crop (Caron et al., 2020, section 3.2): many more views for little more work.
     A small crop shows a share of the image between the two of `scale`, a large one at least the second of them; what
-    else happens to a small crop is what happens to the first of `views`. A crop of half the side costs an encoder about
-    a quarter. Raises ValueError if there is no view, `small` is larger than they are, or `number` is negative.
+    else happens to a small crop is what happens to the first of `views`, but for `changes`, settings of an
+    `Augmentation`. A crop of half the side costs an encoder about a quarter. Raises ValueError if there is no view,
+    `small` is larger than they are, or `number` is negative.
 
     >>> views = multi_crop(shapes_views(24), small=16, number=4, scale=(0.1, 0.25))
     """
@@ -421,7 +424,7 @@ def multi_crop(views: Views, small: int, number: int = 6, scale: tuple[float, fl
     if number < 0:
         raise ValueError(f"number of small crops must not be negative, got {number}")
     large = [replace(view, scale=(scale[1], 1)) for view in views]
-    return Views([*large, *[replace(large[0], size=small, scale=scale)] * number])
+    return Views([*large, *[replace(large[0], size=small, scale=scale, **changes)] * number])
 
 
 def multi_crop_views(size: int = 224) -> Views:

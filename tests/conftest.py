@@ -6,6 +6,7 @@ import functools
 import http.server
 import importlib.util
 import json
+import os
 import re
 import shutil
 import sys
@@ -20,6 +21,9 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that tests can import tools/
+
+# the weekly run takes all methods, sheets and kills where the others take some: SSLBOOK_THOROUGH=1
+THOROUGH = bool(os.environ.get("SSLBOOK_THOROUGH"))
 
 
 @pytest.fixture(scope="session")

@@ -153,6 +153,7 @@ ELSEWHERE = {
         "experiments/byol_recipe.py",
         "experiments/gpu.py",
         "experiments/labels.py",
+        "experiments/negatives.py",
         "experiments/operations.py",
         "experiments/speedrun.py",
         "experiments/transfer.py",

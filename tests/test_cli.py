@@ -10,15 +10,16 @@ import time
 
 import pytest
 import torch
+from conftest import THOROUGH
 from PIL import Image
 
 from sslbook import checkpoint, cli, encoders, pretrained, sets
 from sslbook.files import alone
 from sslbook.methods import METHODS, reading
 
-# the weekly run trains every method, the others one of each family: SSLBOOK_THOROUGH=1
+# the weekly run trains every method, the others one of each family
 ONE_OF_EACH_FAMILY = {METHODS[name].family: method for method, name in cli.NAMES.items()}.values()
-TRAINED = cli.NAMES if os.environ.get("SSLBOOK_THOROUGH") else ONE_OF_EACH_FAMILY
+TRAINED = cli.NAMES if THOROUGH else ONE_OF_EACH_FAMILY
 
 
 @pytest.fixture

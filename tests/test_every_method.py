@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import THOROUGH
 from made_up import StopsAt, assert_equal_states, batch_of, cheap_views
 
 from sslbook import evaluate, sets
@@ -25,8 +25,7 @@ DATA = {
     "images": sets.load("shapes", train=128, test=64),
     "text": load_sentences(train=128, test=64),
 }
-# the weekly run kills more often, and resumes every method with every optimizer: SSLBOOK_THOROUGH=1
-THOROUGH = bool(os.environ.get("SSLBOOK_THOROUGH"))
+# the weekly run kills more often, and resumes every method with every optimizer
 EPOCHS, KILLS = (25, 20) if THOROUGH else (6, 6)
 OPTIMIZERS = ("sgd", "adamw", "lars")
 RESUMED = [(name, o) for i, name in enumerate(METHODS) for j, o in enumerate(OPTIMIZERS) if THOROUGH or i % 3 == j]

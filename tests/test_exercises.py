@@ -3,12 +3,12 @@
 import copy
 import csv
 import json
-import os
 import re
 import shutil
 
 import pytest
 import torch
+from conftest import THOROUGH
 from right_answers import RIGHT
 
 from sslbook import losses
@@ -180,7 +180,7 @@ def test_every_hidden_test_has_a_mistake_to_catch(name):
 
 
 # Above, all sheets ran in this process. In kernels of their own they take minutes: two here, all in the weekly run
-GRADED = NAMES if os.environ.get("SSLBOOK_THOROUGH") else NAMES[::11]
+GRADED = NAMES if THOROUGH else NAMES[::11]
 
 
 @pytest.fixture(scope="module")

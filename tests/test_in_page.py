@@ -3,12 +3,12 @@
 import functools
 import json
 import math
-import os
 
 import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import THOROUGH
 from torch import nn
 
 from sslbook import evaluate, in_page, playground
@@ -21,8 +21,7 @@ from sslbook.pretrain import OPTIMIZERS
 VIEWS = (2, 16, 3, 16, 16)
 LR = 3e-3  # a faster training magnifies the last digits step by step
 NAMES = playground.playable()
-# the weekly run takes every method with both optimizers, the others each with one: SSLBOOK_THOROUGH=1
-THOROUGH = bool(os.environ.get("SSLBOOK_THOROUGH"))
+# the weekly run takes every method with both optimizers, the others each with one
 WITH_MOMENTUM, WITH_ADAM = (NAMES, NAMES) if THOROUGH else (NAMES[::2], NAMES[1::2])
 VARIANTS = [(name, part) for name in NAMES for part in (None, *playground.PLAYS[name].parts)]
 

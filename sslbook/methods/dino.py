@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +31,7 @@ def dino_views(size: int) -> Views:
     A small one is blurred half of the time, as in the official code.
     """
     small = max(1, round(size * 96 / 224))
-    one, two, *rest = multi_crop(byol_views(size), small=small, number=8, scale=(0.05, 0.4))
-    return Views([one, two, *(replace(view, blur=0.5) for view in rest)])
+    return multi_crop(byol_views(size), small=small, number=8, scale=(0.05, 0.4), blur=0.5)
 
 
 class DINO(Method):

@@ -33,10 +33,7 @@ class Playground(anywidget.AnyWidget):
         ValueError: the method is not playable.
     """
 
-    _esm = (
-        source("page.js", "ball.js", "runtime.js", "playground.js")
-        + f"\nexport const WORKER = {json.dumps(source(*WORKER))};\n"
-    )
+    _esm = source(*PAGE) + f"\nexport const WORKER = {json.dumps(source(*WORKER))};\n"
     _css = source("widgets.css", "playground.css")
     graphs = traitlets.Bytes().tag(sync=True)  # gzipped pieces
     index = traitlets.Dict().tag(sync=True)  # where the pieces of each graph lie
