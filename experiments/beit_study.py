@@ -9,10 +9,10 @@ loss and accuracy, beside the share of the commonest code; of the encoder kNN an
 are not made again.
 """
 
-import argparse
 from dataclasses import replace
 
 import torch
+from study_options import study_parser
 from torch import nn
 
 from sslbook import evaluate, results
@@ -90,8 +90,7 @@ def row_of(name: str, seed: int, plan: Budget, train: ImageSet, test: ImageSet) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
+    parser = study_parser(__doc__, seed=False)
     small = parser.parse_args().small
     plan = BUDGETS["cpu"]
     if small:

@@ -9,12 +9,12 @@ recipe's epochs, in which it has learnt most of what it learns; the last asks wh
 relations, too. Rows that the log holds are not made again.
 """
 
-import argparse
 import time
 from dataclasses import replace
 from typing import Any
 
 import torch
+from study_options import study_parser
 
 from sslbook import evaluate, results, sentences
 from sslbook.budget import BUDGETS
@@ -77,10 +77,8 @@ def row_of(name: str, seed: int, train: TextSet, test: TextSet, epochs: int | No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = study_parser(__doc__)
     parser.add_argument("--only", choices=CHANGES, help="this row")
-    parser.add_argument("--small", action="store_true", help="one epoch of few sentences, nothing is written")
     arguments = parser.parse_args()
     plan = BUDGETS["cpu"]
     if arguments.small:

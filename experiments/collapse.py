@@ -8,12 +8,12 @@ first epoch and after each, in the loss's mode and in eval mode; kNN at some of 
 end; kNN and a linear probe. Rows that the log holds are not made again.
 """
 
-import argparse
 from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from study_options import study_parser
 from torch import nn
 
 from sslbook import evaluate, results
@@ -71,10 +71,8 @@ def row_of(method: Method, settings: dict[str, Any], seed: int, train: ImageSet,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = study_parser(__doc__)
     parser.add_argument("--method", choices=PATIENTS, help="only this one's patients")
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
     arguments = parser.parse_args()
     plan, name = BUDGETS["cpu"], f"collapse-{arguments.seed}"
     if arguments.small:

@@ -8,10 +8,10 @@ clusters of that epoch their agreement with the classes (NMI, purity) and with t
 linear probe, and the clusters of all pictures as they are. Rows that the log holds are not made again.
 """
 
-import argparse
 from dataclasses import replace
 
 import torch
+from study_options import study_parser
 
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS, Budget
@@ -79,8 +79,7 @@ def row_of(name: str, seed: int, plan: Budget, train: ImageSet, test: ImageSet) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
+    parser = study_parser(__doc__, seed=False)
     small = parser.parse_args().small
     plan = BUDGETS["cpu"]
     if small:

@@ -9,12 +9,12 @@ is that of results/cpu, and kNN and linear say so. Of h, untrained and trained: 
 linear fit explains. Rows that the log holds are not made again.
 """
 
-import argparse
 import time
 from dataclasses import replace
 from typing import Any
 
 import torch
+from study_options import study_parser
 
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS, Budget
@@ -54,10 +54,8 @@ def row_of(plan: Budget, name: str, seed: int, epochs: int | None = None) -> dic
 
 def main() -> None:
     every = list(reading("images"))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = study_parser(__doc__)
     parser.add_argument("methods", nargs="*", help=f"of {', '.join(every)}; all by default")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.methods if name not in every]:
         parser.error(f"there is no {unknown[0]!r} that learns from pictures; there are {', '.join(every)}")

@@ -9,12 +9,12 @@ eyes of a judge trained with labels; kNN and linear probes of the discriminator'
 epoch, and how often the discriminator was right. Rows that the log holds are not made again.
 """
 
-import argparse
 import time
 from dataclasses import replace
 from typing import Any
 
 import torch
+from study_options import study_parser
 
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS, Budget
@@ -64,9 +64,7 @@ def row_of(name: str, seed: int, plan: Budget, judge: Judge, *, train: ImageSet,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
+    parser = study_parser(__doc__)
     arguments = parser.parse_args()
     plan = replace(BUDGETS["cpu"], epochs=EPOCHS)
     if arguments.small:

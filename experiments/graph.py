@@ -10,12 +10,12 @@ how much two views agree along the best directions; the factors. And along the t
 measures that need no label. Rows that the log holds are not made again.
 """
 
-import argparse
 import copy
 from dataclasses import replace
 from typing import Any
 
 import torch
+from study_options import study_parser
 from torch import Tensor, nn
 
 from sslbook import evaluate, graph, results
@@ -128,10 +128,8 @@ def outputs(method: nn.Module, images: Tensor | ImageSet) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = study_parser(__doc__)
     parser.add_argument("methods", nargs="+", help="names of registered methods with a projector")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     plan = BUDGETS["cpu"]

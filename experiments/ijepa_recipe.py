@@ -8,10 +8,11 @@ stand R2 and std, which tell prediction from collapse, and what the features kno
 holds are not made again.
 """
 
-import argparse
 import time
 from dataclasses import replace
 from typing import Any
+
+from study_options import study_parser
 
 from sslbook import evaluate, results, sets
 from sslbook.budget import BUDGETS, Budget
@@ -76,9 +77,7 @@ def row_of(plan: Budget, name: str, seed: int, sets_: tuple[ImageSet, ImageSet],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
+    parser = study_parser(__doc__)
     parser.add_argument("--only", nargs="*", default=list(CHANGES), help="these rows")
     options = parser.parse_args()
     plan = BUDGETS["cpu"]

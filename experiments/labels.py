@@ -10,10 +10,10 @@ two see no unlabelled picture. Is the second stopped too early? On CIFAR-10 it a
 has its own weights and its own draw of labels. Rows that the log holds are not made again.
 """
 
-import argparse
 from dataclasses import replace
 
 import torch
+from study_options import study_parser
 
 from sslbook import evaluate, results
 from sslbook.budget import BUDGETS, Budget
@@ -82,10 +82,8 @@ def rows_of(plan: Budget, seed: int, known: set[tuple], small: bool):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = study_parser(__doc__)
     parser.add_argument("budget", choices=SIZES)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true")
     options = parser.parse_args()
     plan, name = BUDGETS[options.budget], f"labels-{options.budget}-{options.seed}"
     if options.small:

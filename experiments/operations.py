@@ -9,10 +9,10 @@ one for each operation that it goes without, and two for other projectors. In ea
 itself). Rows that the log holds are not made again.
 """
 
-import argparse
 from dataclasses import replace
 from typing import Any
 
+from study_options import study_parser
 from torch import nn
 
 from sslbook import evaluate, results
@@ -76,9 +76,7 @@ def row_of(plan: Budget, run: str, seed: int, *, epochs: int | None = None) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
+    parser = study_parser(__doc__)
     arguments = parser.parse_args()
     plan, name = BUDGETS["cpu"], f"operations-{arguments.seed}"
     if arguments.small:

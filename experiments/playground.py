@@ -10,9 +10,8 @@ every EVERY pictures.
 `python -m tools.playground` measures the page itself.
 """
 
-import argparse
-
 import torch
+from study_options import study_parser
 
 from sslbook import evaluate, playground, results
 from sslbook.methods import Method
@@ -99,9 +98,7 @@ def course(training: Training, pictures: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="few pictures each, nothing is written")
+    parser = study_parser(__doc__)
     arguments = parser.parse_args()
     shown = EVERY if arguments.small else SHOWN
     again = f"python experiments/playground.py --seed {arguments.seed}"

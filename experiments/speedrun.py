@@ -9,10 +9,10 @@ as many epochs as the rung below needed, then with fewer and fewer until it miss
 more if it misses at once. Runs that the log of the same seed holds are not repeated.
 """
 
-import argparse
 from dataclasses import replace
 
 import torch
+from study_options import study_parser
 
 from sslbook import results, sets, speedrun, views
 from sslbook.encoders import ConvNet, resnet18
@@ -77,10 +77,8 @@ def climb(track: str, seed: int, small: bool, known: dict | None = None):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = study_parser(__doc__)
     parser.add_argument("track", choices=TRACKS)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of 128 images on each rung, nothing is written")
     options = parser.parse_args()
     if options.small:
         whole = sets.load

@@ -9,11 +9,11 @@ cpu budget is trained on such pictures with all labels, without augmentation, an
 kind (as Balestriero and LeCun, 2024, do). Rows that the log holds are not made again.
 """
 
-import argparse
 import time
 from dataclasses import replace
 
 import torch
+from study_options import study_parser
 from torch import Tensor
 
 from sslbook import evaluate, results, sets
@@ -79,8 +79,7 @@ def row_of(plan: Budget, part: str, share: float, seed: int, found: tuple[Tensor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="few epochs of few images, nothing is written")
+    parser = study_parser(__doc__, seed=False)
     small = parser.parse_args().small
     torch.set_num_threads(1)
     plan = BUDGETS["cpu"]

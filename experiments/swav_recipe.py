@@ -7,12 +7,12 @@ writes results/studies/swav-recipe-<seed>.json. The images are not those that th
 as the loss sees them, of 512 test images, with this batch's statistics. Rows that the log holds are not made again.
 """
 
-import argparse
 import time
 from dataclasses import replace
 from typing import Any
 
 import torch
+from study_options import study_parser
 
 from sslbook import evaluate, results, sets
 from sslbook.budget import BUDGETS
@@ -76,10 +76,8 @@ def row_of(name: str, seed: int, train: ImageSet, test: ImageSet, epochs: int | 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = study_parser(__doc__)
     parser.add_argument("--only", choices=CHANGES, help="this row")
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
     arguments = parser.parse_args()
     plan = BUDGETS["cpu"]
     if arguments.small:

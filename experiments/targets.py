@@ -9,7 +9,6 @@ in the features; of every factor of a sentence the accuracy of a linear classifi
 Rows that the log holds are not made again.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from study_options import study_parser
 from torch import Tensor, nn
 
 from sslbook import evaluate, results
@@ -92,8 +92,7 @@ def row_of(plan: Budget, what: str, name: str, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="few epochs of few images, nothing is written")
+    parser = study_parser(__doc__, seed=False)
     small = parser.parse_args().small
     torch.set_num_threads(1)
     plan = BUDGETS["cpu"]

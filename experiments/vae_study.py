@@ -9,10 +9,10 @@ from; the mutual information gap; kNN and linear probes of h, of mu and of a cod
 are not made again.
 """
 
-import argparse
 from dataclasses import replace
 
 import torch
+from study_options import study_parser
 from torch import Tensor, nn
 
 from sslbook import evaluate, results
@@ -77,9 +77,7 @@ def row_of(name: str, seed: int, plan: Budget, sets: tuple[ImageSet, ImageSet]) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="one epoch of few images, nothing is written")
+    parser = study_parser(__doc__)
     options = parser.parse_args()
     plan = BUDGETS["cpu"]
     if options.small:

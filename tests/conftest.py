@@ -21,6 +21,7 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that tests can import tools/
+sys.path.append(str(ROOT / "experiments"))  # as it is for a study that is started
 
 # the weekly run takes all methods, sheets and kills where the others take some: SSLBOOK_THOROUGH=1
 THOROUGH = bool(os.environ.get("SSLBOOK_THOROUGH"))

@@ -1,8 +1,7 @@
 """The studies: one operation is taken away at a time and nothing else; rivals for labels take equally many steps."""
 
-import importlib.util
 from dataclasses import asdict, replace
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 import torch
@@ -11,16 +10,7 @@ from torch import nn
 from sslbook import evaluate
 from sslbook.budget import BUDGETS
 
-
-def experiment(name):
-    path = Path(__file__).parents[1] / f"experiments/{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-study, premise = experiment("operations"), experiment("labels")
+study, premise = import_module("operations"), import_module("labels")
 PLAN = replace(BUDGETS["cpu"], train=256, test=64)
 
 
@@ -77,7 +67,7 @@ def test_a_number_of_labels_is_that_of_the_drawn_pictures():
 
 def test_what_a_line_knows_of_an_eigenfunction_is_asked_of_other_views():
     """The fit leaves what `evaluate.explained` says; places and pixels of a view come from the same draws."""
-    graphs = experiment("graph")
+    graphs = import_module("graph")
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(200, 5, generator=generator), torch.randn(100, 5, generator=generator)
     mix = torch.randn(5, 1, generator=generator)
@@ -92,7 +82,7 @@ def test_what_a_line_knows_of_an_eigenfunction_is_asked_of_other_views():
 
 
 def test_a_row_of_the_graph_study_has_both_places_and_the_course():
-    graphs = experiment("graph")
+    graphs = import_module("graph")
     asked = graphs.Study(replace(BUDGETS["cpu"], train=512, test=256))
     row = asked.row_of("SimCLR", seed=0, epochs=1)
     assert [step["epoch"] for step in row["course"]] == [0, 1]
@@ -106,7 +96,7 @@ def test_a_row_of_the_graph_study_has_both_places_and_the_course():
 
 def test_the_factor_study_trains_what_the_log_has():
     """The encoder before and after one epoch, by the method's own recipe."""
-    row = experiment("factors").row_of(PLAN, "SwAV", seed=0, epochs=1)
+    row = import_module("factors").row_of(PLAN, "SwAV", seed=0, epochs=1)
     assert row["method"] == "SwAV" and row["CPU-seconds"] > 0
     assert row["untrained"].keys() == row["factors"].keys() == {"hue", "scale", "turn", "x", "y", "background"}
     assert row["untrained"] != row["factors"] and 0 < row["kNN"] < 1
