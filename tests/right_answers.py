@@ -344,6 +344,25 @@ def slope_penalty(discriminator, x):
     return total
 """,
     },
+    "comparison": {
+        "implement-chance": """
+def chance(a, b):
+    runs = torch.tensor([*a, *b], dtype=torch.float64)
+    ways = torch.tensor(list(itertools.product([False, True], repeat=len(runs))))
+    ways = ways[ways.sum(dim=1) == len(a)].double()
+    gaps = (ways @ runs / len(a) - (1 - ways) @ runs / len(b)).abs()
+    seen = abs(sum(a) / len(a) - sum(b) / len(b))
+    return float((gaps > seen - 1e-12).double().mean())
+""",
+        "implement-holm": """
+def holm(p_values, level):
+    p = torch.tensor(p_values, dtype=torch.float64)
+    p, order = p.sort(stable=True)
+    held_to = level / torch.arange(len(p), 0, -1)
+    kept = (p <= held_to).long().cumprod(dim=0).bool()
+    return kept[order.argsort()].tolist()
+""",
+    },
     "evaluation": {
         "implement-knn": """
 def knn_predict(train_features, train_labels, test_features, k, temperature):
