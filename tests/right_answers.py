@@ -363,6 +363,27 @@ def holm(p_values, level):
     return kept[order.argsort()].tolist()
 """,
     },
+    "targets": {
+        "implement-fit": """
+def fit(features, values, new_features, ridge=1e-3):
+    N, D = features.shape
+    moves = features.std(dim=0, correction=0) > 1e-9
+    mean, width = features.mean(dim=0)[moves], features.std(dim=0, correction=0)[moves]
+    x = (features[:, moves] - mean) / width
+    ones = (ridge * N) ** 0.5 * torch.eye(x.shape[1], dtype=x.dtype)
+    centre = values.mean(dim=0, keepdim=True)
+    wanted = torch.cat([values - centre, torch.zeros(x.shape[1], values.shape[1], dtype=x.dtype)])
+    W = torch.linalg.lstsq(torch.cat([x, ones]), wanted).solution
+    return centre + (new_features[:, moves] - mean) / width @ W
+""",
+        "implement-share": """
+def share(values, guess):
+    columns = []
+    for y, said in zip(values.T, guess.T):
+        columns.append(1 - F.mse_loss(said, y) / y.var(correction=0))
+    return float(sum(columns) / len(columns))
+""",
+    },
     "evaluation": {
         "implement-knn": """
 def knn_predict(train_features, train_labels, test_features, k, temperature):
