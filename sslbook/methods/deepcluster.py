@@ -171,7 +171,7 @@ register(
             dict(k=128, dim=128, hidden=512),
             sgd(0.1),
             source="as for the shapes, with twice the clusters; not tuned",
-            expected={"kNN": 0.478, "linear": 0.531},
+            expected={"kNN": 0.476, "linear": 0.531},
             cost="6.7 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(
