@@ -148,7 +148,7 @@ register(
             dict(dim=128, layers=2, lambd=0.02),
             adamw(5e-3, batch_size=128),
             source="the better of two on a quarter of the training photos, judged on others",
-            expected={"kNN": 0.540, "linear": 0.595},
+            expected={"kNN": 0.540, "linear": 0.593},
             cost="6.2 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(

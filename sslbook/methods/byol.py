@@ -111,7 +111,7 @@ register(
             dict(dim=128, hidden=512, tau=0.97, predictor_lr=10.0),
             sgd(0.1),
             source="tuned by hand in a few runs",
-            expected={"kNN": 0.506, "linear": 0.558},
+            expected={"kNN": 0.503, "linear": 0.555},
             cost="7.4 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(

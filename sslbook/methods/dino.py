@@ -197,7 +197,7 @@ register(
             SMALL | dict(tau=0.97),
             adamw(2e-3, batch_size=128),
             source="the recipe for the shapes with a slower teacher and rate; not tuned",
-            expected={"kNN": 0.531, "linear": 0.586},
+            expected={"kNN": 0.528, "linear": 0.584},
             cost="8 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(

@@ -156,7 +156,7 @@ register(
             dict(K=4096, m=0.99, T=0.1),
             sgd(0.06),
             source="the official CIFAR-10 demo of facebookresearch/moco",
-            expected={"kNN": 0.523, "linear": 0.552},
+            expected={"kNN": 0.525, "linear": 0.553},
             cost="5.4 CPU-minutes on an AMD EPYC",
         ),
         "gpu": Recipe(
