@@ -81,6 +81,10 @@ async (widgets) => {
     room.set(data, 3);
     return new DataView(room.buffer, 3);
   };
+  const pictures = [];
+  window.Image = class extends Image {
+    constructor() { super(); pictures.push(this); }
+  };
   window.mounted = [];
   for (const [n, { esm, css, plain, binary }] of widgets.entries()) {
     const state = { ...plain };
@@ -104,9 +108,12 @@ async (widgets) => {
     const cleanup = await module.default.render({ model, el });
     window.mounted.push({ module, model, el, cleanup, listeners });
   }
+  await Promise.all(pictures.map((picture) => picture.decode()));
+  await new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)));
 }
-"""
+"""  # comes back when pictures are decoded, sizes observed and with them the page's address
 FRAME = "() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))"
+MOMENT = "() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(r, 400))))"
 LEFT = """
 () => window.mounted.map(({ cleanup, el, listeners }) => {
   cleanup();
@@ -210,7 +217,6 @@ def mount(browser):
             '[data-theme="dark"] body { background: #121212 }</style></html>'
         )
         page.evaluate(MOUNT, [encoded(w) for w in widgets])
-        page.evaluate("() => new Promise((r) => setTimeout(r, 100))")  # pictures decoded, sizes observed
         pages.append(page)
         return page
 

@@ -4,7 +4,7 @@ No rule is switched off. What is folded away, such as a solution, is opened firs
 """
 
 import pytest
-from conftest import serve
+from conftest import MOMENT, serve
 
 from tools import notebooks
 
@@ -56,7 +56,7 @@ def test_no_grave_violation(page, tab):
     tab.evaluate(AXE.read_text(encoding="utf-8"))
     for width, themes in ((1280, ("light", "dark")), (375, ("dark", "light"))):
         tab.set_viewport_size({"width": width, "height": 900})
-        tab.wait_for_timeout(400)  # a moment after a change of width the theme makes what scrolls focusable
+        tab.evaluate(MOMENT)  # a moment after a change of width the theme makes what scrolls focusable
         for theme in themes:
             tab.emulate_media(color_scheme=theme)
             tab.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")

@@ -168,7 +168,6 @@ def test_a_link_opens_a_run(browser, tmp_path):
         watch(page, address)
         page.goto(f"{address}/index.html#centring.centre=none&centring.T=0.04&centring.seed=1&centring.epoch=1")
         page.evaluate(MOUNT, [encoded(CentringPad(logs()))])
-        page.wait_for_timeout(100)
         traits = ["centring", "temperature", "seed", "epoch"]
         assert page.evaluate("(t) => t.map((k) => mounted[0].model.get(k))", traits) == ["none", 1, 1, 1]
         assert page.troubles == []

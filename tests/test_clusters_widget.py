@@ -98,8 +98,6 @@ def mount(browser):
         pages.append(page)
         watch(page)
         page.evaluate(MOUNT, [encoded(widget) for widget in widgets])
-        page.wait_for_timeout(100)  # the sheet is decoded
-        page.evaluate(FRAME)
         return page
 
     yield mount
@@ -206,5 +204,4 @@ def test_a_link_opens_what_it_says(browser, tmp_path):
             watch(page, address)
             page.goto(f"{address}/index.html{link}")
             page.evaluate(MOUNT, [encoded(wall(cluster=3))])
-            page.wait_for_timeout(150)
             assert traits(page) == expected and page.troubles == []

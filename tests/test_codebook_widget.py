@@ -274,6 +274,5 @@ def test_a_link_opens_what_it_says(browser, tmp_path):
         watch(page, address)
         page.goto(f"{address}/index.html#codebook.tokeniser=pixels&codebook.image=3&codebook.code=4")
         page.evaluate(MOUNT, [encoded(wall())])
-        page.wait_for_timeout(150)
         assert [trait(page, name) for name in ("tokeniser", "image", "code")] == [1, 2, 4]
         assert page.troubles == []

@@ -369,7 +369,6 @@ def visit(browser, tmp_path):
             watch(page, address)
             page.goto(f"{address}/index.html{hash}")
             page.evaluate(MOUNT, [encoded(widget)])
-            page.wait_for_timeout(100)
             return page
 
         yield visit

@@ -162,7 +162,6 @@ def test_a_link_opens_a_run(browser, tmp_path):
         watch(page, address)
         page.goto(f"{address}/index.html#dials.variance=0&dials.covariance=25&dials.of=h&dials.seed=1")
         page.evaluate(MOUNT, [encoded(ThreeDials(logs()))])
-        page.wait_for_timeout(100)
         assert stands(page) == [2, 0, 2] and page.evaluate("mounted[0].model.get('place')") == "h"
         assert page.evaluate("mounted[0].model.get('seed')") == 1
         assert page.troubles == []

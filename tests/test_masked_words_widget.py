@@ -184,7 +184,6 @@ def test_a_link_opens_the_sentence(browser, tmp_path):
         watch(page, address)
         page.goto(f"{address}/index.html#masked.words={words}&masked.hidden=5,16&masked.place=16&masked.head=1")
         page.evaluate(MOUNT, [encoded(MaskedWords(network(), TOKENS))])
-        page.wait_for_timeout(100)
         assert trait(page, "words") == TOKENS[3].tolist() and trait(page, "place") == 16 and trait(page, "head") == 1
         assert [i for i, hidden in enumerate(trait(page, "hidden")) if hidden] == [5, 16]
         assert page.troubles == []

@@ -198,6 +198,15 @@ def steps(page):
     return int(page.locator(".sslw-readouts b").nth(2).inner_text())
 
 
+def steps_at_rest(page):
+    """The steps taken, once a second has brought no other."""
+    before = None
+    while (now := steps(page)) != before:
+        before = now
+        page.wait_for_timeout(1000)
+    return now
+
+
 def wait_for_steps(page, n):
     page.wait_for_function("(n) => +document.querySelectorAll('.sslw-readouts b')[2].textContent >= n", arg=n)
 
@@ -209,12 +218,10 @@ def test_it_trains_pauses_steps_and_begins_again(visit, small):
     wait_for_steps(page, 3)
     page.wait_for_function("document.querySelector('.sslw-readouts b')?.textContent.includes('%')")
     page.get_by_role("button", name="Pause").click()
-    page.wait_for_timeout(500)
-    now = steps(page)
+    now = steps_at_rest(page)
     page.get_by_role("button", name="One step").click()
     wait_for_steps(page, now + 1)
-    page.wait_for_timeout(300)
-    assert steps(page) == now + 1
+    assert steps_at_rest(page) == now + 1
     page.get_by_role("button", name="Start again").click()
     page.wait_for_function("document.querySelectorAll('.sslw-readouts b')[2].textContent === '0'")
     page.get_by_role("button", name="Remove: stop-gradient").click()

@@ -116,7 +116,6 @@ def test_dragging_epsilon_softens(mount):
 def test_pictures_epochs_and_playing(mount):
     images = torch.linspace(0, 240, 12).round().byte()[:, None, None, None].expand(12, 3, 8, 8)
     page = mount(SinkhornBalance({0: scores(), 9: scores(seed=2)}, images, names=[f"p{k}" for k in range(12)], epoch=0))
-    page.wait_for_timeout(200)
     drawn = [int(picture[0, 0, 0]) for picture in rgba(page, "tbody canvas")]
     assert drawn == pytest.approx(images[:, 0, 0, 0].tolist(), abs=2)
     before = shown(page)
@@ -151,7 +150,6 @@ def test_a_link_opens_the_setting(browser, tmp_path):
         watch(page, address)
         page.goto(f"{address}/index.html#sinkhorn.epsilon=0.3&sinkhorn.step=5&sinkhorn.epoch=0")
         page.evaluate(MOUNT, [encoded(SinkhornBalance({0: scores(), 9: scores()}))])
-        page.wait_for_timeout(100)
         traits = "['epsilon', 'steps', 'epoch'].map((k) => mounted[0].model.get(k))"
         assert page.evaluate(traits) == [0.3, 5, 0]
         assert page.troubles == []

@@ -205,7 +205,6 @@ def test_a_link_opens_epoch_and_direction(browser, tmp_path):
         watch(page, address)
         page.goto(f"{address}/index.html#slices.epoch=5&slices.direction=41")
         page.evaluate(MOUNT, [encoded(GaussianSlices(snapshots()))])
-        page.wait_for_timeout(100)
         assert page.evaluate("['epoch', 'direction'].map((k) => mounted[0].model.get(k))") == [1, 41]
         page.get_by_role("button", name="Another direction").click()
         page.wait_for_function("location.hash === '#slices.epoch=5&slices.direction=42'")

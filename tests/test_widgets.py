@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import FRAME, LEFT, MOUNT, ROOT, UNLABELLED, canvases, encoded, serve, swipe, watch
+from conftest import FRAME, LEFT, MOMENT, MOUNT, ROOT, UNLABELLED, canvases, encoded, serve, swipe, watch
 
 from sslbook import views
 from sslbook.losses import info_nce_loss
@@ -723,7 +723,6 @@ def visit(browser, site):
         watch(page, site)
         page.goto(site + hash)
         page.evaluate(MOUNT, [encoded(widget) for widget in widgets])
-        page.wait_for_timeout(100)
         pages.append(page)
         return page
 
@@ -735,7 +734,7 @@ def visit(browser, site):
 
 def address(page):
     """The page's hash when all has been written."""
-    page.wait_for_timeout(400)
+    page.evaluate(MOMENT)
     return page.evaluate("location.hash")
 
 
@@ -840,7 +839,6 @@ def test_answers_are_there_again_after_a_chapter_was_read(visit):
     page.goto("about:blank")
     page.go_back()
     page.evaluate(MOUNT, [encoded(ChoosingGuide())])
-    page.wait_for_timeout(100)
     assert state(page, "answers") == [{"hardware": "one"}]
 
 
@@ -904,10 +902,10 @@ def test_a_widget_that_comes_late_takes_its_place(visit):
     page = visit("#similarity.epoch=5&similarity2.epoch=12", matrix(), matrix())
     page.evaluate("window.mounted.forEach(({ cleanup, model }) => { cleanup(); model.set('epoch', 3) })")
     page.evaluate(RENDER, [1, "append"])
-    page.wait_for_timeout(100)
+    page.evaluate(FRAME)
     assert state(page, "epoch", widget=1) == [1], "alone it is the first"
     page.evaluate(RENDER, [0, "prepend"])
-    page.wait_for_timeout(100)
+    page.evaluate(FRAME)
     assert [state(page, "epoch", widget=n)[0] for n in (0, 1)] == [1, 2]
     assert address(page) == "#similarity.epoch=5&similarity2.epoch=12"
 
