@@ -144,7 +144,7 @@ def test_plays_to_the_end_and_cleans_up(mount):
     page.get_by_role("button", name="Play").click()
     page.evaluate(FRAME)
     assert page.evaluate("mounted[0].model.get('epoch')") == 0
-    page.get_by_role("button", name="Play").wait_for(timeout=5000)
+    page.get_by_role("button", name="Play").wait_for()
     assert page.evaluate("mounted[0].model.get('epoch')") == 2
     page.get_by_role("button", name="Play").click()
     assert page.evaluate(LEFT) == [0]

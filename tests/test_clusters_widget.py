@@ -170,7 +170,7 @@ def test_plays_to_the_end(mount):
     page.get_by_role("button", name="Play").click()
     page.evaluate(FRAME)
     assert traits(page)[0] == 0
-    page.get_by_role("button", name="Play").wait_for(timeout=5000)
+    page.get_by_role("button", name="Play").wait_for()
     page.evaluate(FRAME)
     assert traits(page)[0] == 1
 

@@ -322,7 +322,7 @@ def test_plays_to_the_end(mount):
     said = page.locator("[aria-live]").inner_text()
     page.wait_for_function("window.mounted[0].model.get('epoch') == 1")
     assert page.locator("[aria-live]").inner_text() == said, "epochs that rush by are not read aloud"
-    page.get_by_role("button", name="Play").wait_for(timeout=5000)
+    page.get_by_role("button", name="Play").wait_for()
     page.evaluate(FRAME)
     assert page.evaluate("window.mounted[0].model.get('epoch')") == 2
     assert page.locator("[aria-live]").inner_text().startswith("Epoch 10: ")

@@ -125,7 +125,7 @@ def test_pictures_epochs_and_playing(mount):
     put(page, steps=19)
     page.get_by_role("button", name="Play").click()
     page.wait_for_function("window.mounted[0].model.get('steps') == 20")
-    page.get_by_role("button", name="Play").wait_for(timeout=5000)
+    page.get_by_role("button", name="Play").wait_for()
 
 
 @pytest.mark.parametrize("width", [375, 1280])

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import serve
+from conftest import FRAME, serve
 from playwright.sync_api import TimeoutError
 
 from tools import notebooks
@@ -129,7 +129,7 @@ def test_page_in_a_browser(page, with_bars, address):
         tab.goto(f"{address}/{page}.html", wait_until="load")
         tab.evaluate(READY)
         with contextlib.suppress(TimeoutError):
-            tab.wait_for_function(f"() => ({UNDRAWN_WIDGETS})().length === 0", timeout=10_000)
+            tab.wait_for_function(f"() => ({UNDRAWN_WIDGETS})().length === 0", timeout=60_000)
         assert tab.evaluate(UNDRAWN_WIDGETS) == []
         assert tab.locator("mjx-merror").count() == 0, "a formula that MathJax cannot read"
         assert tab.evaluate("document.documentElement.dataset.theme") == themes[0]
@@ -145,7 +145,7 @@ def test_page_in_a_browser(page, with_bars, address):
 def fits_and_is_photographed(tab, page, theme):
     for name, width in WIDTHS.items():
         tab.set_viewport_size({"width": width, "height": 900})
-        tab.wait_for_timeout(100)
+        tab.evaluate(FRAME)
         assert tab.evaluate("document.documentElement.scrollWidth") <= width, tab.evaluate(OVERFLOWING)
         assert tab.evaluate(CUT) == [], f"formulas with scrollbars or cut off, {width} px wide"
         if (theme, name) in PHOTOGRAPHED:

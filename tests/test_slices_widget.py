@@ -173,7 +173,7 @@ def test_keys_reach_everything_and_play_ends_at_the_last_epoch(mount):
     page.evaluate(FRAME)
     assert page.evaluate("mounted[0].model.get('epoch')") == 1
     page.get_by_role("button", name="Play").press("Enter")
-    page.get_by_role("button", name="Play").wait_for(timeout=5000)
+    page.get_by_role("button", name="Play").wait_for()
     page.evaluate(FRAME)
     assert page.evaluate("mounted[0].model.get('epoch')") == 2
     assert page.locator("[aria-live]").inner_text().startswith("Epoch 10, direction 0: statistic")

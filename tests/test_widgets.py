@@ -684,7 +684,7 @@ def test_sphere_plays_to_the_end(mount):
     page = mount(sphere())
     page.get_by_role("button", name="Play").click()
     assert page.get_by_role("button", name="Stop").count() == 1
-    page.get_by_role("button", name="Play").wait_for(timeout=5000)
+    page.get_by_role("button", name="Play").wait_for()
     assert page.evaluate("window.mounted[0].model.get('epoch')") == 3
 
 
