@@ -91,7 +91,7 @@ ideas: $(ENV)  ## Draw the pictures that open the chapters anew
 measure: $(ENV)  ## Measure the house: files that name a method, longest functions, lesson share of chapters, duplicates
 	$(PYTHON) tools/measure.py
 
-mutants: $(ENV)  ## Put more than a hundred mistakes into the package, one at a time: does a test notice? (not in CI)
+mutants: $(ENV)  ## Put some 340 mistakes into the package, one at a time: does a test notice? (weekly in CI)
 	$(PYTHON) tests/mutants.py
 
 colab: $(COLAB)/.ready  ## Install the package beside the versions that Colab ships and run the notebooks (smoke budget)

@@ -1,9 +1,9 @@
 """Does LeJEPA's loss predict the accuracy? Eight recipes, a quarter of the length: last losses beside kNN and linear.
 
-    python experiments/lejepa_recipe.py --seed 0   # about 5 CPU-minutes
+    python experiments/lejepa_recipe.py --seed 0   # 1, 2; about 5 CPU-minutes each
 
-writes results/studies/lejepa-recipe-0.json. The images are not those that the book reports on. Rows that the log holds
-are not made again. `evaluate.spearman` of the log's rows is what the chapter shows.
+writes results/studies/lejepa-recipe-<seed>.json. The images are not those that the book reports on. Rows that the log
+holds are not made again. `evaluate.spearman` of the log's rows is what the chapter shows.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Rectangles of patches that are hidden or seen, as I-JEPA and BEiT draw them, in a grid of patches."""
+"""Rectangles of patches that are hidden or seen, as I-JEPA draws them in a grid of patches; BEiT's are in `masks`."""
 
 from __future__ import annotations
 

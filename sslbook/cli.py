@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "pretrain",
         help="train a method without labels",
         description=_pretrain.__doc__,
-        epilog="\n".join(["what --set takes:", *known]),
+        epilog="\n".join(["what --set takes, whole numbers from 1:", *known]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     train.set_defaults(run=_pretrain)
@@ -207,7 +207,7 @@ def _make(name: str, encoder: str, size: int, arguments: dict[str, Any], seed: i
 
 
 def _parameters(name: str) -> dict[str, str]:
-    """What `--set` takes for a method, by name, each "int", "float" or "bool"."""
+    """What `--set` takes for a method, by name, each "int", "float", "bool" or "str"."""
     parameters = list(inspect.signature(METHODS[name].method).parameters.values())[1:]  # without the encoder
     return {parameter.name: str(parameter.annotation).removesuffix(" | None") for parameter in parameters}
 
@@ -407,7 +407,9 @@ def _method_arguments(method: str, pairs: list[str]) -> dict[str, Any]:
     return arguments
 
 
-def _value(name: str, kind: str, text: str) -> bool | int | float:
+def _value(name: str, kind: str, text: str) -> bool | int | float | str:
+    if kind.startswith("str"):  # the method knows its words, and refuses others
+        return text
     if kind == "bool":
         if text.lower() not in ("true", "false"):
             raise ValueError(f"--set {name}: {text!r} is neither true nor false")

@@ -71,11 +71,11 @@ def pretrain(
         epochs: passes over the images.
         batch_size: of all processes together.
         optimizer: "sgd" (momentum 0.9), "adamw" or "lars". `lr` rises from 0 over `warmup_epochs` and falls to 0 as
-            half a cosine; biases and norms get no weight decay.
+            half a cosine; biases and norms get no weight decay, unless the method's `parameter_groups` says so.
         views: one `Augmentation` for each view; the method's own by default.
         seed: decides batches, views and what the method draws. The initial weights are decided before, by you.
         device: where to train, by default where the method's weights are.
-        compile: translate the method with `torch.compile`, which takes a minute before the first step.
+        compile: translate the method with `torch.compile`, which takes half a minute or more before the first step.
         callbacks: what watches: `Probe`, `Checkpoints`, `Log`, `AfterEpoch` of `sslbook.callbacks`, or your own.
         show_progress: print a line with the loss and the time left.
 

@@ -217,6 +217,7 @@ def test_a_log_that_is_none_is_named(run, log, message, tmp_path):
         ("pretrain simclr --set temperature=null", "--set temperature: 'null' is no number"),
         ("pretrain simclr --set temperature=Infinity", "--set temperature must be at least 0 and finite, got Infinity"),
         ("pretrain simclr --set dim=64.5", "--set dim: '64.5' is no whole number"),
+        ("pretrain dino --set centring=no", "centring must be one of "),
         ("pretrain byol --set hidden=0", "--set hidden must be at least 1 and finite, got 0"),
         ("pretrain simclr --set temperature=-1", "--set temperature must be at least 0 and finite, got -1"),
         ("pretrain byol --set predictor_lr=-1", "--set predictor_lr must be at least 0 and finite, got -1"),
@@ -310,6 +311,8 @@ def test_values_of_every_kind_reach_the_method(run, tmp_path):
     assert json.loads((tmp_path / "x/log.json").read_text())["arguments"].items() >= {
         ("dim", 16), ("tau", 1.0), ("schedule", False)
     }  # fmt: skip
+    run("pretrain", "gan", "--quiet", "--epochs", 1, "--set", "loss=hinge", "--out", "y")
+    assert json.loads((tmp_path / "y/log.json").read_text())["arguments"]["loss"] == "hinge"
 
 
 def test_a_resumed_run_has_the_arguments_and_the_photos_of_before(run, tmp_path):
