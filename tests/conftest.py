@@ -72,6 +72,8 @@ def extension(name):
 
 # -- a widget's module on a plain page
 
+FRAME = "() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))"
+MOMENT = f"async () => {{ await ({FRAME})(); await new Promise((r) => setTimeout(r, 400)); }}"
 MOUNT = """
 async (widgets) => {
   const bytes = (s) => Uint8Array.from(atob(s), (c) => c.charCodeAt(0));
@@ -109,11 +111,9 @@ async (widgets) => {
     window.mounted.push({ module, model, el, cleanup, listeners });
   }
   await Promise.all(pictures.map((picture) => picture.decode()));
-  await new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)));
+  await (FRAME)();
 }
-"""  # comes back when pictures are decoded, sizes observed and with them the page's address
-FRAME = "() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))"
-MOMENT = "() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(r, 400))))"
+""".replace("FRAME", FRAME)  # comes back when pictures are decoded, sizes observed and with them the page's address
 LEFT = """
 () => window.mounted.map(({ cleanup, el, listeners }) => {
   cleanup();

@@ -95,7 +95,6 @@ def mount(browser):
         pages.append(page)
         watch(page)
         page.evaluate(MOUNT, [encoded(widget) for widget in widgets])
-        page.evaluate(FRAME)
         return page
 
     yield mount
